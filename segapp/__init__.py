@@ -1,0 +1,35 @@
+"""Semantic segmentation of multispectral images, and transfer that never makes a network worse.
+
+Every verb of the command line is a function here, with the same name and defaults: `train`, `evaluate`, `load`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["InputError", "evaluate", "load", "read_dataset", "train"]
+
+if TYPE_CHECKING:
+    from segapp.bundle import load
+    from segapp.dataset import read_dataset
+    from segapp.errors import InputError
+    from segapp.evaluation.evaluate import evaluate
+    from segapp.training.train import train
+
+_HOME = {
+    "InputError": "segapp.errors",
+    "evaluate": "segapp.evaluation.evaluate",
+    "load": "segapp.bundle",
+    "read_dataset": "segapp.dataset",
+    "train": "segapp.training.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public function when it is first used: TensorFlow takes seconds to load."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'segapp' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

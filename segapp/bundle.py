@@ -1,0 +1,160 @@
+"""The model directory: `model.json`, `model.weights.h5` and the model card `README.md`.
+
+Loading builds the network from `model.json` and reads weights only: no code from the directory ever runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from segapp.bands import Band
+from segapp.classes import ClassTable
+from segapp.configuration import Strict, validate
+from segapp.errors import InputError
+from segapp.nets.config import UNetConfig
+
+if TYPE_CHECKING:
+    import keras
+
+SCHEMA = 1
+MODEL_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "model.weights.h5", "README.md"
+
+
+class Normalization(Strict):
+    """What the network's first layer subtracts and divides by, one number a band in the band's units."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class WeightsFile(Strict):
+    """How the weights are stored, and the SHA-256 of the file."""
+
+    dtype: Literal["float32", "float16"] = "float32"
+    sha256: str = ""
+
+
+class ModelSpec(Strict):
+    """Everything about a model but its weights, as `model.json` holds it.
+
+    `network` shapes the U-Net; `provenance` says how the model was made; `scores` holds what was measured, by role.
+    """
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    name: str
+    network: UNetConfig
+    bands: tuple[Band, ...]
+    classes: ClassTable
+    normalization: Normalization
+    patch_size: int
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    scores: dict[str, Any] = Field(default_factory=dict)
+    limits: str = ""
+    weights: WeightsFile = WeightsFile()
+
+    def build(self) -> keras.Model:
+        """The network with fresh weights: (N, H, W, C) float32 in the bands' units to (N, H, W, K) probabilities."""
+        from segapp.nets.unet import unet
+
+        return unet(
+            len(self.bands),
+            len(self.classes),
+            self.network,
+            mean=self.normalization.mean,
+            std=self.normalization.std,
+        )
+
+
+def write_model(folder: Path, model: keras.Model, spec: ModelSpec) -> ModelSpec:
+    """Write the three files into `folder`, each by rename when whole, `model.json` last; returns the spec as written.
+
+    With ``spec.weights.dtype == "float16"`` the weights are stored at half precision.
+    """
+    from segapp.card import model_card
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
+        weights = Path(temporary) / WEIGHTS_FILE
+        model.save_weights(weights)
+        if spec.weights.dtype == "float16":
+            _halve(weights)
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        spec = spec.model_copy(update={"weights": spec.weights.model_copy(update={"sha256": digest})})
+        card = Path(temporary) / CARD_FILE
+        card.write_text(model_card(spec), encoding="utf-8")
+        description = Path(temporary) / MODEL_FILE
+        description.write_text(
+            json.dumps(spec.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n",
+            encoding="utf-8",
+        )
+        for file in (weights, card, description):
+            file.replace(folder / file.name)
+    return spec
+
+
+def read_spec(folder: Path) -> ModelSpec:
+    """`model.json` of a model directory; raises InputError when it is absent, damaged, or of another schema."""
+    file = folder / MODEL_FILE
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{folder}: is no model directory ({MODEL_FILE} is missing); give the --output of a training"
+        ) from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as JSON ({error}); copy the model directory again") from None
+    if isinstance(data, dict) and data.get("schema") != SCHEMA:
+        raise InputError(
+            f"{file}: schema {data.get('schema')!r} is not {SCHEMA}, which this segapp reads; update segapp"
+        )
+    return validate(ModelSpec, data, str(file))
+
+
+def load(folder: str | Path) -> keras.Model:
+    """The network of a model directory, an ordinary `keras.Model` with the `ModelSpec` as its attribute `spec`.
+
+    Raises InputError when a file is missing or damaged, or the weights are not those that `model.json` names.
+    """
+    folder = Path(folder)
+    spec = read_spec(folder)
+    weights = folder / WEIGHTS_FILE
+    try:
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{weights}: cannot be read ({error.strerror}); copy the model directory again") from None
+    if digest != spec.weights.sha256:
+        raise InputError(f"{weights}: is not the file that {MODEL_FILE} names (SHA-256 differs); copy both again")
+    model = spec.build()
+    try:
+        model.load_weights(weights)
+    except (ValueError, KeyError, OSError) as error:
+        raise InputError(f"{weights}: does not fit the network in {MODEL_FILE} ({error}); copy both again") from None
+    model.spec = spec
+    return model
+
+
+def _halve(file: Path) -> None:
+    """Rewrite a weights file with every float32 array as float16."""
+    import h5py
+
+    halved = file.with_suffix(".half")
+    with h5py.File(file, "r") as source, h5py.File(halved, "w") as target:
+
+        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if isinstance(item, h5py.Dataset):
+                values = item[()]
+                target[name] = values.astype(np.float16) if values.dtype == np.float32 else values
+            else:
+                target.require_group(name)
+            target[name].attrs.update(item.attrs)
+
+        source.visititems(copy)
+        target.attrs.update(source.attrs)
+    halved.replace(file)

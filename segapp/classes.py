@@ -1,0 +1,181 @@
+"""The class table: the ids that files hold, the contiguous indexes that a network sees, names and colours."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_hex
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from segapp.errors import InputError
+
+IGNORED_INDEX = 255
+"""The network-side index of pixels that carry no loss and no score."""
+
+# Paul Tol's "muted" and "bright" qualitative schemes: distinguishable with colour-vision deficiencies.
+_DEFAULT_COLOURS = (
+    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#332288", "#ddcc77",
+    "#117733", "#88ccee", "#882255", "#44aa99", "#999933", "#cc6677", "#aa4499", "#ddaa33", "#004488",
+)  # fmt: skip
+
+
+class SegClass(BaseModel):
+    """One class: `id` as it stands in label files, `name`, and `color` as "#rrggbb"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: int = Field(ge=0, le=65535)
+    name: str = Field(min_length=1)
+    color: str | None = None
+
+    @field_validator("color")
+    @classmethod
+    def _hexadecimal(cls, color: str | None) -> str | None:
+        if color is None:
+            return None
+        try:
+            return to_hex(color)
+        except ValueError:
+            raise ValueError(f"'{color}' is no colour; write '#rrggbb' or a CSS name") from None
+
+
+class ClassTable(BaseModel):
+    """The classes in network order, the ids that are ignored, and the id that written maps use for "no data".
+
+    Network index *i* is ``classes[i]``. `ignore` lists ids whose pixels carry neither loss nor score; they may be
+    negative. `nodata` is never a class; left out, it is 0 if no class has that id, else 255, else the largest free id.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+
+    classes: tuple[SegClass, ...] = Field(min_length=2, max_length=IGNORED_INDEX)
+    ignore: tuple[int, ...] = ()
+    nodata: int = Field(default=-1, ge=-1, le=65535)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_nodata(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or data.get("nodata") is not None:
+            return data
+        classes = data.get("classes", ())
+        taken = {c.get("id") if isinstance(c, Mapping) else getattr(c, "id", None) for c in classes}
+        return {**data, "nodata": next(i for i in (0, 255, *range(65535, 0, -1)) if i not in taken)}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ClassTable:
+        for what, values in (("id", self.ids.tolist()), ("name", self.names)):
+            twice = sorted({v for v in values if values.count(v) > 1})
+            if twice:
+                raise ValueError(f"class {what} {twice[0]!r} is given twice")
+        both = sorted(set(self.ignore) & set(self.ids.tolist()))
+        if both:
+            raise ValueError(f"id {both[0]} is a class and ignored")
+        if self.nodata in self.ids:
+            raise ValueError(f"nodata {self.nodata} is the id of class '{self.names[self.indexes_of(self.nodata)]}'")
+        return self
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """(K,) int64: the file id of each network index."""
+        return np.array([c.id for c in self.classes], np.int64)
+
+    @property
+    def names(self) -> list[str]:
+        """K names, in network order."""
+        return [c.name for c in self.classes]
+
+    @property
+    def colors(self) -> list[str]:
+        """K colours as "#rrggbb", in network order; classes without one get a distinguishable default."""
+        return [c.color or _DEFAULT_COLOURS[i % len(_DEFAULT_COLOURS)] for i, c in enumerate(self.classes)]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The smallest unsigned type that holds every class id and nodata."""
+        return np.min_scalar_type(max(int(self.ids.max()), self.nodata))
+
+    def indexes_of(self, class_id: int) -> int:
+        """The network index of one file id; ValueError if it is no class."""
+        return self.ids.tolist().index(class_id)
+
+    def to_indexes(self, labels: np.ndarray, source: str = "labels") -> np.ndarray:
+        """File ids (H, W), any integer or whole-numbered type, to network indexes (H, W) uint8.
+
+        Ignored ids and nodata become `IGNORED_INDEX`. Raises InputError that lists ids outside the table with their
+        pixel counts; `source` names the file in that message.
+        """
+        if labels.dtype.kind in "iu" and labels.dtype.itemsize <= 2:  # thousands of patches a second: no sorting
+            indexes, known = self._lookup
+            if known[labels].all():
+                return indexes[labels]
+        values, inverse = np.unique(labels, return_inverse=True)
+        lookup = np.full(len(values), IGNORED_INDEX, np.uint8)
+        position = {int(class_id): index for index, class_id in enumerate(self.ids)}
+        silent = {*self.ignore, self.nodata}
+        unknown = []
+        for i, value in enumerate(values.tolist()):
+            if value in position:
+                lookup[i] = position[value]
+            elif value == value and value not in silent:  # NaN is never equal to itself, and means "no label"
+                unknown.append(i)
+        if unknown:
+            counts = np.bincount(inverse.ravel(), minlength=len(values))
+            listed = ", ".join(f"{values[i].item():g} ({counts[i]} px)" for i in unknown[:8])
+            more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+            raise InputError(
+                f"{source}: ids that are no class: {listed}{more}; add them to the classes or to 'ignore' "
+                f"(classes: {', '.join(f'{c.id} {c.name}' for c in self.classes)})"
+            )
+        return lookup[inverse].reshape(labels.shape)
+
+    @cached_property
+    def _lookup(self) -> tuple[np.ndarray, np.ndarray]:
+        """Network index, and whether it may occur, of every 16-bit id; negative ids count from the end."""
+        indexes, known = np.full(3 << 15, IGNORED_INDEX, np.uint8), np.zeros(3 << 15, bool)
+        known[[i for i in (*self.ignore, self.nodata) if -(1 << 15) <= i < 1 << 16]] = True
+        indexes[self.ids], known[self.ids] = np.arange(len(self), dtype=np.uint8), True
+        return indexes, known
+
+    def to_ids(self, indexes: np.ndarray) -> np.ndarray:
+        """Network indexes (H, W) to file ids (H, W) in `dtype`; `IGNORED_INDEX` becomes nodata."""
+        lookup = np.full(256, self.nodata, self.dtype)
+        lookup[: len(self)] = self.ids
+        return lookup[indexes]
+
+
+def read_class_csv(path: Path) -> ClassTable:
+    """Read a class table from CSV with the columns id, name and, if wanted, color and ignore (1 or true).
+
+    Raises InputError naming the file and the row.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows: Sequence[dict[str, str]] = list(csv.DictReader(file, skipinitialspace=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a class table ({error}); give a UTF-8 CSV file") from None
+    columns = set(rows[0]) if rows else set()
+    if not {"id", "name"} <= columns or columns - {"id", "name", "color", "ignore"}:
+        raise InputError(
+            f"{path}: the columns must be id, name and, if wanted, color, ignore; found {sorted(map(str, columns))}"
+        )
+    classes, ignore = [], []
+    for number, row in enumerate(rows, start=2):
+        try:
+            class_id = int(row["id"])
+        except (TypeError, ValueError):
+            raise InputError(f"{path}: line {number}: id '{row['id']}' is no whole number") from None
+        if (row.get("ignore") or "").strip().lower() in ("1", "true", "yes"):
+            ignore.append(class_id)
+        else:
+            classes.append({"id": class_id, "name": row["name"], "color": (row.get("color") or "").strip() or None})
+    from segapp.configuration import validate
+
+    return validate(ClassTable, {"classes": classes, "ignore": ignore}, str(path))

@@ -1,0 +1,68 @@
+"""`segapp evaluate`: the scores of a model on labelled scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segapp.bands import names_of
+from segapp.classes import ClassTable
+from segapp.dataset import Dataset, read_dataset
+from segapp.errors import InputError
+from segapp.evaluation.report import Evaluation, Scores
+from segapp.scenes.blocks import Role
+from segapp.scenes.scene import Scene
+from segapp.windows import whole
+
+if TYPE_CHECKING:
+    from segapp.bundle import ModelSpec
+    from segapp.prediction.engine import Predictor
+
+
+def evaluate(model: str | Path, data: str | Path | Dataset, *, role: Role = "test") -> Scores:
+    """Score the model directory `model` on the scenes of `data` that have `role`.
+
+    Raises InputError when the model's bands or classes are not the dataset's, or no scene has the role.
+    """
+    from segapp.bundle import read_spec
+
+    dataset = data if isinstance(data, Dataset) else read_dataset(Path(data))
+    spec = read_spec(Path(model))
+    scenes = dataset.scenes(role)
+    if not scenes:
+        raise InputError(f"{dataset.path}: no scene has the role {role}; choose --role {' or '.join(dataset.roles)}")
+    _check_fits(spec, dataset, str(model))
+
+    from segapp.bundle import load
+    from segapp.prediction.engine import Predictor
+
+    return score_scenes(Predictor(load(model), spec.network.depth), scenes, spec.classes)
+
+
+def score_scenes(predictor: Predictor, scenes: Sequence[Scene], classes: ClassTable) -> Scores:
+    """All scores of a network over whole scenes, boundary F1 included."""
+    evaluation = Evaluation(classes)
+    for scene in scenes:
+        evaluation.add(scene.read_labels(whole(scene.shape)), predictor.class_map(scene))
+    return evaluation.scores()
+
+
+def _check_fits(spec: ModelSpec, dataset: Dataset, model: str) -> None:
+    """Raise InputError if the model was trained on other bands or classes than the dataset's."""
+    if names_of(spec.bands) != names_of(dataset.bands):
+        raise InputError(
+            f"{dataset.path}: its bands are {', '.join(names_of(dataset.bands))}, but {model} takes "
+            f"{', '.join(names_of(spec.bands))}; choose them under [image] bands and names"
+        )
+    for ours, theirs in zip(spec.bands, dataset.bands, strict=True):
+        if ours.unit != theirs.unit:
+            raise InputError(
+                f"{dataset.path}: band '{theirs.name}' is in {theirs.unit}, but {model} takes {ours.unit}; "
+                "set scale, offset and unit under [image]"
+            )
+    if [(c.id, c.name) for c in spec.classes.classes] != [(c.id, c.name) for c in dataset.classes.classes]:
+        raise InputError(
+            f"{dataset.path}: its classes ({', '.join(dataset.classes.names)}) are not those of {model} "
+            f"({', '.join(spec.classes.names)}); give a dataset with the model's ids and names"
+        )

@@ -1,0 +1,1 @@
+"""Networks as Keras functional models with named blocks."""

@@ -1,0 +1,45 @@
+"""The pieces a U-Net is made of, named in the vocabulary of MATLAB's `unetLayers` in Keras' spelling."""
+
+from __future__ import annotations
+
+from keras import KerasTensor, layers, ops
+
+
+def double_convolution(x: KerasTensor, filters: int, name: str, batch_norm: bool) -> KerasTensor:
+    """Two 3x3 convolutions, each followed by ReLU: (N, H, W, C) to (N, H, W, filters).
+
+    Batch normalisation, where wanted, stands between convolution and ReLU and shares its statistics over replicas.
+    """
+    for step in (1, 2):
+        x = layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            use_bias=not batch_norm,
+            kernel_initializer="he_normal",
+            name=f"{name}_conv_{step}",
+        )(x)
+        if batch_norm:
+            x = layers.BatchNormalization(synchronized=True, name=f"{name}_bn_{step}")(x)
+        x = layers.ReLU(name=f"{name}_relu_{step}")(x)
+    return x
+
+
+def decoder_stage(x: KerasTensor, skip: KerasTensor, filters: int, stage: int, batch_norm: bool) -> KerasTensor:
+    """Double the resolution, join the skip, and convolve: (N, H, W, C) to (N, 2H, 2W, filters).
+
+    The skip connection is joined in MATLAB's order, upsampled features first.
+    """
+    name = f"decoder_stage_{stage}"
+    x = layers.Conv2DTranspose(filters, 2, strides=2, kernel_initializer="he_normal", name=f"{name}_upconv")(x)
+    x = layers.ReLU(name=f"{name}_uprelu")(x)
+    x = layers.Concatenate(name=f"{name}_concat")([x, skip])
+    return double_convolution(x, filters, name, batch_norm)
+
+
+def input_normalization(x: KerasTensor, mean: list[float], std: list[float]) -> KerasTensor:
+    """Standardise each band in float32; what is not finite (an invalid pixel) becomes 0, the band's mean."""
+    x = layers.Normalization(
+        mean=mean, variance=[deviation**2 for deviation in std], dtype="float32", name="input_normalization"
+    )(x)
+    return ops.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)

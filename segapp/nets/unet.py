@@ -1,0 +1,46 @@
+"""The U-Net of Ronneberger et al. (2015, arXiv 1505.04597) with zero-padded convolutions, as MATLAB's `unetLayers`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from segapp.nets.blocks import decoder_stage, double_convolution, input_normalization
+from segapp.nets.config import UNetConfig
+
+
+def unet(
+    bands: int,
+    classes: int,
+    config: UNetConfig | None = None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: tuple[int | None, int | None] = (None, None),
+) -> keras.Model:
+    """Build a U-Net: (N, H, W, bands) float32 in physical units to (N, H, W, classes) float32 probabilities.
+
+    `mean` and `std` (one number a band, in the bands' units) standardise the input inside the network; pixels that
+    are not finite count as the mean. H and W must divide by 2**depth; `size` fixes them, None leaves them open.
+    Layers are named `encoder_stage_1_conv_1`, ..., `bridge_conv_1`, ..., `decoder_stage_1_upconv` (the deepest), ...,
+    `final_conv`, `softmax`; the logits are `final_conv`'s output. Draws its initial weights from Keras' global seed.
+    """
+    config = config or UNetConfig()
+    inputs = keras.Input((*size, bands), name="image")
+    x = input_normalization(inputs, list(mean or [0.0] * bands), list(std or [1.0] * bands))
+    skips = []
+    for stage in range(1, config.depth + 1):
+        name = f"encoder_stage_{stage}"
+        x = double_convolution(x, config.filters * 2 ** (stage - 1), name, config.batch_norm)
+        if stage == config.depth:
+            x = layers.Dropout(config.dropout, name=f"{name}_dropout")(x)
+        skips.append(x)
+        x = layers.MaxPooling2D(2, name=f"{name}_maxpool")(x)
+    x = double_convolution(x, config.filters * 2**config.depth, "bridge", config.batch_norm)
+    x = layers.Dropout(config.dropout, name="bridge_dropout")(x)
+    for stage, skip in enumerate(reversed(skips), start=1):
+        x = decoder_stage(x, skip, config.filters * 2 ** (config.depth - stage), stage, config.batch_norm)
+    logits = layers.Conv2D(classes, 1, kernel_initializer="he_normal", dtype="float32", name="final_conv")(x)
+    return keras.Model(inputs, layers.Softmax(dtype="float32", name="softmax")(logits), name="unet")

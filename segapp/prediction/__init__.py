@@ -1,0 +1,1 @@
+"""From a scene of any size to a map of it."""

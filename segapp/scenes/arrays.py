@@ -1,0 +1,177 @@
+"""Plain arrays as rasters: which variable, which axis holds the bands; NPY and NPZ files."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from segapp.errors import InputError
+from segapp.scenes.memory import ArrayRaster, DecodedRaster
+from segapp.scenes.raster import Georeference, Raster
+from segapp.windows import Window
+
+Layout = Literal["HWC", "CHW"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An array in a file, before its numbers are read: `kind` is how messages call its type."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype | None
+    """None for what is no array of real numbers."""
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{'x'.join(map(str, self.shape)) or 'scalar'} {self.kind}"
+
+
+def describe(shape: tuple[int, ...], dtype: np.dtype) -> Variable:
+    """The `Variable` of a NumPy array of `shape` and `dtype`."""
+    kind = "objects" if dtype.kind == "O" else str(dtype)
+    return Variable(shape, dtype if dtype.kind in "biuf" else None, kind)
+
+
+def choose_variable(path: Path, variables: Mapping[str, Variable], wanted: str | None) -> str:
+    """The name of the variable to read: `wanted`, or the only one that can be an image.
+
+    An image is an array of real numbers with 2 or 3 axes, at least 2 of them longer than 1.
+    Raises InputError, listing what there is to choose from, when that leaves none or several.
+    """
+    images = {name: v for name, v in variables.items() if v.dtype is not None and _image_like(v.shape)}
+    listed = "; ".join(f"'{name}' ({v})" for name, v in images.items()) or "none"
+    if wanted is None:
+        if len(images) == 1:
+            return next(iter(images))
+        others = "" if images else f" (it holds {_all_of(variables)})"
+        problem = "holds several variables" if images else f"holds no numeric array of 2 or 3 axes{others}"
+        raise InputError(f"{path}: {problem}; state which to read, usable are: {listed}")
+    if wanted not in variables:
+        raise InputError(f"{path}: has no variable '{wanted}'; usable are: {listed}")
+    found = variables[wanted]
+    if found.dtype is None:
+        raise InputError(f"{path}: variable '{wanted}' is {found}, not real numbers; usable are: {listed}")
+    if len(found.shape) not in (2, 3) or 0 in found.shape:
+        raise InputError(f"{path}: variable '{wanted}' is {found}, not 2 or 3 axes of pixels; usable are: {listed}")
+    return wanted
+
+
+def bands_first(path: str, shape: tuple[int, ...], layout: Layout | None) -> bool:
+    """Whether an array of 2 or 3 axes is (C, H, W) rather than (H, W, C) or (H, W).
+
+    Unless `layout` states it, the band axis is the first or the last, whichever is at most half as long as both
+    others. Raises InputError when neither is, or when `layout` does not exist.
+    """
+    if layout not in (None, "HWC", "CHW"):
+        raise InputError(f'{path}: layout is "HWC" or "CHW", not "{layout}"; change it')
+    if len(shape) == 2 or layout == "HWC":
+        return False
+    first, middle, last = shape
+    if layout == "CHW" or 2 * first <= min(middle, last):
+        return True
+    if 2 * last <= min(first, middle):
+        return False
+    raise InputError(
+        f"{path}: which axis of {first}x{middle}x{last} holds the bands cannot be told; "
+        'state layout = "HWC" (bands last) or "CHW" (bands first)'
+    )
+
+
+def open_npy(path: Path, variable: str | None, layout: Layout | None) -> Raster:
+    """A NumPy .npy file of 2 or 3 axes, memory-mapped. Raises InputError when it cannot be read as an image."""
+    if variable is not None:
+        raise InputError(f"{path}: holds no named variables; leave out the variable '{variable}'")
+    return _NpyRaster(path, layout)
+
+
+class _NpyRaster:
+    """A .npy file, mapped anew for each read: a mapping holds a file open, and there may be thousands."""
+
+    georeference: Georeference | None = None
+
+    def __init__(self, path: Path, layout: Layout | None) -> None:
+        self.path = str(path)
+        self._file = path
+        array = self._map()
+        found = describe(array.shape, array.dtype)
+        if found.dtype is None or array.ndim not in (2, 3) or array.size == 0:
+            raise InputError(f"{path}: holds {found}, not real numbers of 2 or 3 axes; save it as such")
+        self._bands_first = bands_first(self.path, array.shape, layout)
+        view = self._view()
+        self.shape = view.shape
+        self.dtype = view.dtype
+        self.band_names = view.band_names
+
+    def read(self, window: Window, bands: Sequence[int]) -> np.ndarray:
+        return self._view().read(window, bands)
+
+    def valid(self, window: Window, bands: Sequence[int]) -> np.ndarray:
+        return self._view().valid(window, bands)
+
+    def _view(self) -> ArrayRaster:
+        array = self._map()
+        return ArrayRaster(self.path, np.moveaxis(array, 0, -1) if self._bands_first else array)
+
+    def _map(self) -> np.ndarray:
+        try:
+            return np.lib.format.open_memmap(self._file, mode="r")
+        except (ValueError, OSError, EOFError) as error:
+            reason = "it holds pickled objects" if "Python objects" in str(error) else error
+            raise InputError(f"{self.path}: cannot be read as NPY ({reason}); save real numbers again") from None
+
+
+def open_npz(path: Path, variable: str | None, layout: Layout | None) -> Raster:
+    """One array of a NumPy .npz file, decoded as a whole at the first read. Pickled objects are refused.
+
+    Raises InputError when the file cannot be read or the array is no image.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            variables = {name.removesuffix(".npy"): _npz_member(archive, name) for name in archive.namelist()}
+    except _NPZ_ERRORS as error:
+        raise InputError(f"{path}: cannot be read as NPZ ({error}); write or copy it again") from None
+    name = choose_variable(path, variables, variable)
+    return decoded(f"{path}:{name}", variables[name], layout, lambda: _load_npz(path, name))
+
+
+_NPZ_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, KeyError, NotImplementedError)
+
+
+def decoded(path: str, variable: Variable, layout: Layout | None, load: Callable[[], np.ndarray]) -> DecodedRaster:
+    """The raster of `variable`, which `load` reads as a whole in the order of axes of its file."""
+    assert variable.dtype is not None
+    first = bands_first(path, variable.shape, layout)
+    shape = (*variable.shape[1:], variable.shape[0]) if first else variable.shape
+    return DecodedRaster(path, shape, variable.dtype, lambda: np.moveaxis(load(), 0, -1) if first else load())
+
+
+def _npz_member(archive: zipfile.ZipFile, name: str) -> Variable:
+    with archive.open(name) as member:
+        version = np.lib.format.read_magic(member)
+        if version not in ((1, 0), (2, 0)):
+            return Variable((), None, f"NPY of version {version[0]}.{version[1]}")
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(member)
+        return describe(shape, dtype)
+
+
+def _load_npz(path: Path, name: str) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return archive[name]
+    except _NPZ_ERRORS as error:
+        raise InputError(f"{path}: '{name}' cannot be read ({error}); write or copy it again") from None
+
+
+def _image_like(shape: tuple[int, ...]) -> bool:
+    return len(shape) in (2, 3) and 0 not in shape and sum(length > 1 for length in shape) >= 2
+
+
+def _all_of(variables: Mapping[str, Variable]) -> str:
+    return "; ".join(f"'{name}' ({v})" for name, v in variables.items()) or "nothing"

@@ -1,0 +1,122 @@
+"""HDF5 datasets read by window through h5py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from segapp.errors import InputError
+from segapp.scenes.arrays import Layout, Variable, bands_first, choose_variable, describe
+from segapp.scenes.memory import require_inside, take_bands
+from segapp.scenes.raster import Georeference, Raster
+from segapp.windows import Window
+
+HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError)  # what h5py raises for damaged files and missing filters
+
+
+def open_hdf5(path: Path, variable: str | None, layout: Layout | None) -> Raster:
+    """The HDF5 dataset at `variable` ("/a/b"), or the only one that can be an image.
+
+    Raises InputError when the file cannot be read, the dataset is no image, or its numbers lie in another file.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            name = choose_variable(path, _variables(file, variable), variable)
+            found = file[name]
+            refuse_other_files(path, found)
+            return Hdf5Raster(path, name, found.shape, found.dtype, bands_first(f"{path}:{name}", found.shape, layout))
+    except HDF5_ERRORS as error:
+        raise InputError(f"{path}: cannot be read as HDF5 ({error}); write or copy it again") from None
+
+
+class Hdf5Raster:
+    """One dataset, read by window. The file is opened for each read: there may be thousands of them.
+
+    `shape` and `bands_first` are those of the array as the user sees it, which with `reversed_axes` are the dataset's
+    axes in reverse, as MATLAB stores them.
+    """
+
+    georeference: Georeference | None = None
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        bands_first: bool,
+        reversed_axes: bool = False,
+    ) -> None:
+        self.path = f"{path}:{name}"
+        self._file = path
+        self._name = name
+        axes = tuple(range(len(shape)))
+        axes = (*axes[1:], 0) if bands_first else axes
+        self.shape = (shape[axes[0]], shape[axes[1]])
+        self.dtype = dtype.newbyteorder("=")
+        self.band_names: tuple[str | None, ...] = (None,) * (shape[axes[2]] if len(axes) == 3 else 1)
+        # where rows, columns and bands lie among the axes of the dataset
+        self._axes = tuple(len(shape) - 1 - axis for axis in axes) if reversed_axes else axes
+
+    def read(self, window: Window, bands: Sequence[int]) -> np.ndarray:
+        """The pixels of `window` as (h, w, len(bands)). Raises InputError when the file turns out to be damaged."""
+        require_inside(window, self.shape, self.path)
+        # h5py takes a range much faster than a list, so the bands between the wanted ones are read along
+        first, stop = min(bands), max(bands) + 1
+        ranges = (*window.slices, slice(first, stop))
+        selection = tuple(ranges[self._axes.index(axis)] for axis in range(len(self._axes)))
+        try:
+            with h5py.File(self._file, "r", locking=False) as file:
+                stored = file[self._name][selection]
+        except HDF5_ERRORS as error:
+            raise InputError(f"{self.path}: cannot be read ({error}); write or copy it again") from None
+        pixels = np.transpose(stored, self._axes)
+        pixels = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
+        return take_bands(pixels, [band - first for band in bands], self.dtype)
+
+    def valid(self, window: Window, bands: Sequence[int]) -> np.ndarray:
+        """(h, w) bool, True everywhere: HDF5 has no agreed way to say "no data"."""
+        require_inside(window, self.shape, self.path)
+        return np.ones(window.shape, bool)
+
+
+def refuse_other_files(path: Path, dataset: h5py.Dataset) -> None:
+    """Raises InputError when the numbers of `dataset` lie outside its own HDF5 dataset (external or virtual)."""
+    if dataset.external or dataset.is_virtual:
+        kind = "external" if dataset.external else "virtual"
+        raise InputError(f"{path}: '{dataset.name}' is {kind}, its numbers lie elsewhere; copy them into the file")
+
+
+def own_items(group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    """Name and content of what lies in `group` itself; links, which may lead into other files, are not followed."""
+    for name in group:
+        if isinstance(group.get(name, getlink=True), h5py.HardLink):
+            yield name, group[name]
+
+
+def _variables(file: h5py.File, wanted: str | None) -> dict[str, Variable]:
+    """The datasets of `file` by path; links are not followed, but `wanted` may be spelled without its first slash."""
+    found: dict[str, Variable] = {}
+
+    def note(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[f"/{name}"] = describe(item.shape or (), item.dtype)
+
+    file.visititems(note)
+    if wanted is not None:
+        _refuse_links(file, wanted)
+        if f"/{wanted}" in found:
+            found[wanted] = found[f"/{wanted}"]
+    return found
+
+
+def _refuse_links(file: h5py.File, wanted: str) -> None:
+    steps = [step for step in wanted.split("/") if step]
+    for depth in range(1, len(steps) + 1):
+        link = file.get("/".join(steps[:depth]), getlink=True)
+        if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
+            target = f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else link.path
+            raise InputError(f"{file.filename}: '{wanted}' is a link to {target}; name that file and dataset instead")

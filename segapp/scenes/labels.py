@@ -1,0 +1,136 @@
+"""A scene's labels: class ids on the scene's own grid, whatever grid or form the label file has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from segapp.classes import ClassTable
+from segapp.errors import InputError
+from segapp.scenes.geotiff import RasterioRaster
+from segapp.scenes.open import open_raster
+from segapp.scenes.raster import Raster
+from segapp.scenes.rules import LabelRules, find_band
+from segapp.scenes.stack import same_grid
+from segapp.scenes.vectors import VECTOR_SUFFIXES, VectorLabels
+from segapp.windows import Window
+
+
+class Labels(Protocol):
+    """Class ids on the grid of a scene, read by window."""
+
+    path: str
+    """What messages call these labels."""
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """(h, w) file ids of any real type, and (h, w) bool: where the file has a label at all."""
+        ...
+
+
+class RasterLabels:
+    """One band of a raster that lies on the scene's grid."""
+
+    def __init__(self, raster: Raster, band: int) -> None:
+        self.path = raster.path
+        self._raster = raster
+        self._band = band
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        return self._raster.read(window, [self._band])[..., 0], self._raster.valid(window, [self._band])
+
+
+class FinerLabels:
+    """Labels with `factor` rows and columns to a pixel of the scene: the commonest id, or the one at the centre.
+
+    Of ids that are equally common the smallest counts. Where most of a pixel is unlabelled, so is the pixel.
+    """
+
+    def __init__(self, raster: Raster, band: int, factor: int, majority: bool) -> None:
+        self.path = raster.path
+        self._fine = RasterLabels(raster, band)
+        self._factor = factor
+        self._majority = majority
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        n = self._factor
+        ids, labelled = self._fine.read(Window(*(n * value for value in (window.row, window.col, *window.shape))))
+        if not self._majority:
+            return ids[n // 2 :: n, n // 2 :: n], labelled[n // 2 :: n, n // 2 :: n]
+        labelled = labelled & (ids == ids)  # NaN, which no other id equals, means unlabelled
+        most, commonest = self._per_pixel(~labelled), np.zeros(window.shape, ids.dtype)
+        decided = np.zeros(window.shape, bool)
+        for value in np.unique(ids[labelled]):
+            count = self._per_pixel(labelled & (ids == value))
+            more = (count > most) | ((count == most) & (count > 0) & ~decided)
+            commonest[more], most[more], decided[more] = value, count[more], True
+        return commonest, decided
+
+    def _per_pixel(self, chosen: np.ndarray) -> np.ndarray:
+        n = self._factor
+        return chosen.reshape(chosen.shape[0] // n, n, chosen.shape[1] // n, n).sum(axis=(1, 3))
+
+
+class CoarserLabels:
+    """Labels of which one covers `factor` rows and columns of the scene."""
+
+    def __init__(self, raster: Raster, band: int, factor: int) -> None:
+        self.path = raster.path
+        self._coarse = RasterLabels(raster, band)
+        self._factor = factor
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        n = self._factor
+        row, col = window.row // n, window.col // n
+        ids, labelled = self._coarse.read(
+            Window(row, col, -(-window.row_stop // n) - row, -(-window.col_stop // n) - col)
+        )
+        rows = np.arange(window.row, window.row_stop) // n - row
+        cols = np.arange(window.col, window.col_stop) // n - col
+        return ids[np.ix_(rows, cols)], labelled[np.ix_(rows, cols)]
+
+
+def open_labels(path: Path, rules: LabelRules, image: Raster, classes: ClassTable) -> Labels:
+    """The labels in `path`, raster or vectors, on the grid of `image`.
+
+    Vectors are burned. A raster of another georeferenced grid is resampled as it is read. Raises InputError where the
+    grids cannot be brought together, naming both files and shapes, or a variable, band or field is missing.
+    """
+    if path.suffix.lower() in VECTOR_SUFFIXES:
+        return VectorLabels(path, rules, image.path, image.shape, image.georeference, classes)
+    same_file = isinstance(image, RasterioRaster) and image.path == str(path) and rules.variable is None
+    raster = image if same_file else open_raster(path, variable=rules.variable, indexed=True)
+    count = len(raster.band_names)
+    if rules.band is None and count > 1:
+        raise InputError(f"{raster.path}: has {count} bands; say in 'band' of the labels which one holds the class ids")
+    band = find_band(raster, rules.band or 1, "labels.band")
+    ours, theirs = image.georeference, raster.georeference
+    if ours and theirs and ours.crs and theirs.crs and isinstance(raster, RasterioRaster):
+        if same_grid(raster, image):
+            return RasterLabels(raster, band)
+        resampling = "mode" if rules.resample == "majority" else "nearest"
+        return RasterLabels(raster.on_grid(ours, image.shape, resampling), band)
+    return _without_georeference(raster, band, rules, image)
+
+
+def _without_georeference(raster: Raster, band: int, rules: LabelRules, image: Raster) -> Labels:
+    (height, width), (label_height, label_width) = image.shape, raster.shape
+    if raster.shape == image.shape:
+        return RasterLabels(raster, band)
+    shapes = (
+        f"{raster.path}: the labels are {label_height}x{label_width} pixels, "
+        f"but the image {image.path} is {height}x{width}"
+    )
+    factor = max(label_height // height, height // label_height)
+    finer = raster.shape == (height * factor, width * factor)
+    if not finer and (label_height * factor, label_width * factor) != image.shape:
+        raise InputError(f"{shapes}; give labels of the image's size, or files that both have a CRS")
+    if rules.resample is None:
+        raise InputError(
+            f"{shapes}, {factor} times {'coarser' if finer else 'finer'}, and they have no CRS in common; "
+            f"if they show the same area, set 'resample' of the labels to 'majority' or 'nearest'"
+        )
+    if finer:
+        return FinerLabels(raster, band, factor, rules.resample == "majority")
+    return CoarserLabels(raster, band, factor)

@@ -1,0 +1,155 @@
+"""MATLAB's MAT files: up to version 7 through SciPy, version 7.3 (which is HDF5) through h5py."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+from scipy.io import loadmat, whosmat
+from scipy.io.matlab import MatReadError
+
+from segapp.errors import InputError
+from segapp.scenes.arrays import Layout, Variable, bands_first, choose_variable, decoded, describe
+from segapp.scenes.hdf5 import HDF5_ERRORS, Hdf5Raster, own_items, refuse_other_files
+from segapp.scenes.raster import Raster
+
+_DTYPES: dict[str, np.dtype] = {
+    "double": np.dtype("f8"),
+    "single": np.dtype("f4"),
+    "logical": np.dtype(bool),
+    **{name: np.dtype(name) for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")},
+}
+"""The classes of MATLAB's arrays of numbers; all others (char, cell, struct, objects, ...) are no images."""
+
+# the array classes of version 5 in the order of their numbers, and its type of compressed elements
+_CLASSES = (
+    "", "cell", "struct", "object", "char", "sparse", "double", "single", "int8", "uint8", "int16", "uint16", "int32",
+    "uint32", "int64", "uint64", "function", "opaque",
+)  # fmt: skip
+_COMPRESSED = 15
+_LONGEST_HEADER = 4096
+
+# what SciPy's reader raises for damaged files, which it trusts more than it should
+_ERRORS = (MatReadError, ValueError, TypeError, OSError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+
+
+def open_mat(path: Path, variable: str | None, layout: Layout | None) -> Raster:
+    """One numeric array of a MAT file, in MATLAB's order of axes; the file's signature tells its version.
+
+    Up to version 7 the array is decoded as a whole at the first read, in version 7.3 it is read by window.
+    Raises InputError when the file cannot be read or the variable is no image.
+    """
+    if h5py.is_hdf5(path):
+        return _open_hdf5_based(path, variable, layout)
+    try:
+        variables = _list_variables(path)
+    except _ERRORS as error:
+        raise InputError(f"{path}: cannot be read as a MAT file ({error}); save it again from MATLAB") from None
+    name = choose_variable(path, variables, variable)
+    return decoded(f"{path}:{name}", variables[name], layout, lambda: _load(path, name))
+
+
+def _list_variables(path: Path) -> dict[str, Variable]:
+    """The variables of a file up to version 7, by their headers (MathWorks, "MAT-File Format", 2024).
+
+    SciPy's `whosmat` cannot list a file that holds an object, such as a network or a string.
+    """
+    with path.open("rb") as file:
+        mark = file.read(128)[124:]
+        if mark[2:] not in (b"IM", b"MI"):  # version 4 has no header
+            return {n: Variable(tuple(shape), _DTYPES.get(kind), _spoken(kind)) for n, shape, kind in whosmat(path)}
+        order: Literal["<", ">"] = "<" if mark[2:] == b"IM" else ">"
+        if struct.unpack(f"{order}H", mark[:2])[0] != 0x0100:
+            raise ValueError("it is version 7.3, but its HDF5 part is cut off")
+        size = path.stat().st_size
+        variables = {}
+        while file.tell() < size:
+            kind, length = struct.unpack(f"{order}II", file.read(8))
+            end = file.tell() + length
+            if end > size:
+                raise ValueError("it is cut off")
+            header = file.read(min(length, _LONGEST_HEADER))
+            if kind == _COMPRESSED:
+                header = zlib.decompressobj().decompress(header, _LONGEST_HEADER)[8:]
+            name, variable = _read_header(header, order)
+            if name:  # what has no name is MATLAB's own
+                variables[name] = variable
+            file.seek(end)
+        return variables
+
+
+def _read_header(header: bytes, order: Literal["<", ">"]) -> tuple[str, Variable]:
+    """Name and kind of the variable whose matrix element begins with `header`."""
+    flags, offset = _element(header, 0, order)
+    bits = struct.unpack(f"{order}II", flags)[0]
+    kind = _CLASSES[bits & 0xFF]
+    if kind == "opaque":
+        name, offset = _element(header, offset, order)
+        _, offset = _element(header, offset, order)
+        kind = _element(header, offset, order)[0].decode("latin1")
+        return name.decode("latin1"), Variable((), None, _spoken(kind))
+    stored, offset = _element(header, offset, order)
+    shape = struct.unpack(f"{order}{len(stored) // 4}i", stored)
+    name, _ = _element(header, offset, order)
+    kind = "logical" if bits & 0x0200 else kind
+    if bits & 0x0800:
+        return name.decode("latin1"), Variable(shape, None, f"complex {kind}")
+    return name.decode("latin1"), Variable(shape, _DTYPES.get(kind), _spoken(kind))
+
+
+def _element(data: bytes, offset: int, order: Literal["<", ">"]) -> tuple[bytes, int]:
+    """The content of the data element at `offset`, and where the next begins."""
+    kind, length = struct.unpack_from(f"{order}II", data, offset)
+    if kind >> 16:  # up to 4 bytes are packed beside their length
+        return data[offset + 4 : offset + 4 + (kind >> 16)], offset + 8
+    return data[offset + 8 : offset + 8 + length], offset + 8 + -(-length // 8) * 8
+
+
+def _load(path: Path, name: str) -> np.ndarray:
+    try:
+        # in the type it is stored in, often a smaller one than its class: the raster casts what it reads
+        array = loadmat(path, variable_names=[name])[name]
+    except _ERRORS as error:
+        raise InputError(f"{path}: '{name}' cannot be read ({error}); save it again from MATLAB") from None
+    if np.iscomplexobj(array):
+        raise InputError(f"{path}: variable '{name}' is complex; save its real part or its magnitude")
+    return array
+
+
+def _open_hdf5_based(path: Path, variable: str | None, layout: Layout | None) -> Raster:
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            # MATLAB writes its name into a block before the HDF5 part, and a class to each variable
+            reverse = file.userblock_size > 0
+            variables = {n: _described(i, reverse) for n, i in own_items(file) if not n.startswith("#")}
+            name = choose_variable(path, variables, variable)
+            refuse_other_files(path, file[name])
+            reverse = reverse or "MATLAB_class" in file[name].attrs
+    except HDF5_ERRORS as error:
+        raise InputError(f"{path}: cannot be read as a MAT file ({error}); save it again from MATLAB") from None
+    chosen = variables[name]
+    assert chosen.dtype is not None
+    first = bands_first(f"{path}:{name}", chosen.shape, layout)
+    return Hdf5Raster(path, name, chosen.shape, chosen.dtype, first, reversed_axes=reverse)
+
+
+def _described(item: h5py.Group | h5py.Dataset, reverse: bool) -> Variable:
+    """The variable that `item` stores: MATLAB counts axes the other way round, and its class tells what it is."""
+    kind = item.attrs.get("MATLAB_class")
+    shape = item.shape or () if isinstance(item, h5py.Dataset) else ()
+    if kind is None and isinstance(item, h5py.Dataset):
+        return describe(shape[::-1] if reverse else shape, item.dtype)
+    kind = kind.decode() if isinstance(kind, bytes) else str(kind or "struct")
+    # complex numbers are stored as pairs, objects as the numbers by which MATLAB finds them
+    real = isinstance(item, h5py.Dataset) and item.dtype.kind in "biuf" and "MATLAB_object_decode" not in item.attrs
+    pairs = isinstance(item, h5py.Dataset) and kind in _DTYPES and item.dtype.names is not None
+    return Variable(shape[::-1], _DTYPES.get(kind) if real else None, f"complex {kind}" if pairs else _spoken(kind))
+
+
+def _spoken(kind: str) -> str:
+    """What a user knows MATLAB's class `kind` as."""
+    return f"a MATLAB object ({kind})" if kind not in (*_DTYPES, "char", "cell", "struct", "sparse") else kind

@@ -1,0 +1,50 @@
+"""Opening a raster file of any known format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segapp.errors import InputError
+from segapp.scenes import arrays, hdf5, mat, picture
+from segapp.scenes.arrays import Layout
+from segapp.scenes.geotiff import RasterioRaster
+from segapp.scenes.raster import Raster
+
+_FORMATS = {
+    ".mat": mat.open_mat,
+    ".h5": hdf5.open_hdf5,
+    ".hdf5": hdf5.open_hdf5,
+    ".he5": hdf5.open_hdf5,
+    ".npy": arrays.open_npy,
+    ".npz": arrays.open_npz,
+}
+"""Formats that hold plain arrays. A new one is a line here: (path, variable, layout) -> Raster."""
+
+
+def open_raster(
+    path: Path, *, variable: str | None = None, layout: Layout | None = None, indexed: bool = False
+) -> Raster:
+    """Open `path` for reading by window; the suffix tells the format, and rasterio opens all that is not an array.
+
+    `variable` names the array in a file that holds several (MAT, HDF5, NPZ), `layout` the order of its axes where its
+    shape does not tell. `indexed` reads a palette image as the indexes, as masks want it, not as colours.
+
+    Raises InputError when the file is missing, a folder, empty, truncated or of no known format, and when the variable
+    or the layout has to be stated.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; check the path")
+    if not path.is_file():
+        raise InputError(f"{path}: is not a file but a folder or device; name a raster file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty; write or copy it again")
+    suffix = path.suffix.lower()
+    if suffix in _FORMATS:
+        return _FORMATS[suffix](path, variable, layout)
+    if variable is not None:
+        raise InputError(f"{path}: holds no named variables; leave out the variable '{variable}'")
+    if suffix in picture.SUFFIXES:
+        if not indexed and not picture.loses_depth(path):
+            return picture.open_picture(path)
+        picture.require_complete(path)
+    return RasterioRaster(path)

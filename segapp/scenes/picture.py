@@ -1,0 +1,64 @@
+"""PNG and JPEG pictures through scikit-image; a palette is turned into its colours."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from imageio.v3 import improps
+from skimage import io
+
+from segapp.errors import InputError
+from segapp.scenes.memory import DecodedRaster
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# what Pillow, which does the decoding, raises for damaged files: SyntaxError is its word for a broken PNG chunk
+_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error)
+
+
+def open_picture(path: Path) -> DecodedRaster:
+    """A grey or colour picture, decoded as a whole at the first read; alpha 0 is no data.
+
+    Raises InputError when it is no picture or truncated.
+    """
+    try:
+        properties = improps(path, plugin="pillow")
+    except _ERRORS as error:
+        raise InputError(f"{path}: cannot be read as a picture ({error}); write or copy it again") from None
+    shape = properties.shape
+    alpha = _is_png(path) and len(shape) == 3 and shape[2] in (2, 4)
+    return DecodedRaster(str(path), shape, properties.dtype, lambda: _decode(path), alpha=alpha)
+
+
+def loses_depth(path: Path) -> bool:
+    """Whether `path` is a PNG of 16-bit colours, which Pillow would cut down to 8 bits."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    # the bit depth and the colour type stand at bytes 24 and 25 (PNG specification, IHDR); type 0 is grey
+    return header.startswith(_PNG_SIGNATURE) and len(header) == 26 and header[24] == 16 and header[25] != 0
+
+
+def require_complete(path: Path) -> None:
+    """Raises InputError when `path` is a PNG whose chunks stop before the last, IEND: GDAL would make up the rest."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        kind = b"" if file.read(8) == _PNG_SIGNATURE else b"IEND"
+        while kind != b"IEND":
+            length, kind = struct.unpack(">I4s", file.read(8).ljust(8, b"\0"))
+            if file.seek(length + 4, 1) > size:  # behind the chunk and its checksum
+                raise InputError(f"{path}: cannot be read as a picture (it is cut off); write or copy it again")
+
+
+def _is_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8) == _PNG_SIGNATURE
+
+
+def _decode(path: Path) -> np.ndarray:
+    try:
+        return np.asarray(io.imread(path))
+    except _ERRORS as error:
+        raise InputError(f"{path}: cannot be read as a picture ({error}); write or copy it again") from None

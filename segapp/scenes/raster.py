@@ -1,0 +1,44 @@
+"""What every file format offers: a raster read by window, in the file's own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from segapp.windows import Window
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """Where a raster lies: `crs` as WKT, and `transform`, the six affine coefficients (a, b, c, d, e, f) that map
+    (column, row) of a pixel's top left corner to (x, y) in the units of the CRS."""
+
+    crs: str | None
+    transform: tuple[float, float, float, float, float, float]
+
+
+class Raster(Protocol):
+    """A raster file, open for reading by window. Opening reads no pixels unless the format leaves no choice.
+
+    Reading is safe from several threads at once. Bands are counted from 0 here; users count from 1.
+    """
+
+    path: str
+    """What messages call this raster: the file's path, with the variable where there is one."""
+    shape: tuple[int, int]
+    """(H, W) in pixels."""
+    dtype: np.dtype
+    band_names: tuple[str | None, ...]
+    """One entry a band: the band's description in the file, or None."""
+    georeference: Georeference | None
+
+    def read(self, window: Window, bands: Sequence[int]) -> np.ndarray:
+        """The pixels of `window`, which must lie inside the raster, as (h, w, len(bands)) in the file's dtype."""
+        ...
+
+    def valid(self, window: Window, bands: Sequence[int]) -> np.ndarray:
+        """(h, w) bool: False where the file itself says "no data" in any of `bands` (nodata value, mask, alpha)."""
+        ...

@@ -1,0 +1,157 @@
+"""Reading rules: how a dataset's image and label files become physical values, validity and class ids."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from segapp.bands import Band, canonical_name, known_wavelength
+from segapp.configuration import Strict
+from segapp.errors import InputError
+from segapp.scenes.raster import Raster
+
+BandChoice = int | str
+"""A band by its 1-based index or by its name."""
+
+
+class QualityRule(Strict):
+    """Which values of a quality band make a pixel invalid.
+
+    `bits` (0 is the lowest): invalid where any of them is set, as in Landsat's QA_PIXEL. `classes`: invalid where the
+    value is one of them, as in Sentinel-2's SCL. `band` is a band of the image, or of the scene's own `quality` file
+    (then the first, if left out).
+    """
+
+    band: BandChoice | None = None
+    bits: tuple[int, ...] = ()
+    classes: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> QualityRule:
+        if bool(self.bits) == bool(self.classes):
+            raise ValueError("give either 'bits' or 'classes' of the quality band that mean invalid")
+        if any(not 0 <= bit < 63 for bit in self.bits):
+            raise ValueError(f"bits count from 0, the lowest; found {min(self.bits)} to {max(self.bits)}")
+        return self
+
+
+class ImageRules(Strict):
+    """How image files are read. Left empty: all bands, as the file's own numbers.
+
+    A count becomes ``count * scale + offset`` in `unit`; `scale` and `offset` are one number or one per chosen band.
+    """
+
+    bands: tuple[BandChoice, ...] | None = Field(default=None, min_length=1)
+    names: tuple[str, ...] | None = None
+    """What the chosen bands are called; by default what the file calls them, or band_1, band_2, ..."""
+    wavelengths_nm: tuple[float, ...] | None = None
+    """Centre wavelengths; by default those of customary names ("blue", "nir", ...)."""
+    scale: float | tuple[float, ...] = 1.0
+    offset: float | tuple[float, ...] = 0.0
+    unit: str | None = None
+    """By default "reflectance" where a scale or offset is given, else "digital number"."""
+    variable: str | None = None
+    """The variable of a MAT, HDF5 or NPZ file."""
+    layout: Literal["CHW", "HWC"] | None = None
+    """The order of an array file's axes, where the shapes do not tell."""
+    nodata: float | None = None
+    """A value that means "no data", in addition to the file's own."""
+    mask_band: BandChoice | None = None
+    """A band whose non-zero pixels are valid."""
+    quality: QualityRule | None = None
+    grid: BandChoice = 1
+    """Several files: the band whose grid the others are brought to."""
+    resampling: Literal["nearest", "bilinear", "cubic", "average"] = "bilinear"
+    """How bands on another grid are brought to it."""
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> ImageRules:
+        lists = {
+            key: value
+            for key in ("names", "wavelengths_nm", "scale", "offset")
+            if isinstance(value := getattr(self, key), tuple)
+        }
+        if self.bands is not None:
+            lists = {"bands": self.bands, **lists}
+        lengths = {key: len(value) for key, value in lists.items()}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{length} {key}" for key, length in lengths.items())
+            raise ValueError(f"one entry a band is needed, found {told}")
+        for key in ("bands", "names"):
+            twice = [v for v in lists.get(key, ()) if lists[key].count(v) > 1]
+            if twice:
+                raise ValueError(f"{key}: {twice[0]!r} is given twice")
+        return self
+
+
+class LabelRules(Strict):
+    """How label files are read: rasters by `variable` or `band`, vectors by `layer` and `attribute`."""
+
+    variable: str | None = None
+    """The variable of a MAT, HDF5 or NPZ file."""
+    band: BandChoice | None = None
+    """The band that holds the ids, where the file has several."""
+    layer: str | None = None
+    """The layer of a vector file; by default its first."""
+    attribute: str | None = None
+    """The field of a vector file that holds the class id or the class name; may be left out if it has one field."""
+    resample: Literal["nearest", "majority"] | None = None
+    """How labels on another grid are brought to the image's: the id at a pixel's centre, or the commonest id in it.
+
+    Labels with a georeference take "nearest" by default; labels without one that are a whole factor finer or coarser
+    than the image need this choice.
+    """
+
+
+def find_band(raster: Raster, choice: BandChoice, key: str) -> int:
+    """The 0-based index of a band that `key` of the reading rules chooses by 1-based index or by name.
+
+    Raises InputError that lists the bands there are.
+    """
+    names = raster.band_names
+    if isinstance(choice, int):
+        if 1 <= choice <= len(names):
+            return choice - 1
+        raise InputError(
+            f"{raster.path}: {key} asks for band {choice}, but there are {len(names)}, counted from 1; change '{key}'"
+        )
+    for spelling in (str, canonical_name):
+        found = [i for i, name in enumerate(names) if name is not None and spelling(name) == spelling(choice)]
+        if len(found) == 1:
+            return found[0]
+    named = [name for name in names if name is not None]
+    listed = f"the bands are {', '.join(named)}" if named else f"its {len(names)} bands have no names"
+    raise InputError(f"{raster.path}: {key} asks for band '{choice}', but {listed}; change '{key}' or use an index")
+
+
+def choose_bands(raster: Raster, rules: ImageRules) -> tuple[tuple[int, ...], tuple[Band, ...]]:
+    """The 0-based indexes of the chosen bands in `raster`, and what a network sees of each.
+
+    Raises InputError where a band is missing or the lists do not have one entry a band.
+    """
+    if rules.bands is None:
+        left_out = () if rules.mask_band is None else (find_band(raster, rules.mask_band, "mask_band"),)
+        indexes = tuple(i for i in range(len(raster.band_names)) if i not in left_out)
+    else:
+        indexes = tuple(find_band(raster, choice, "bands") for choice in rules.bands)
+    for key in ("names", "wavelengths_nm", "scale", "offset"):
+        value = getattr(rules, key)
+        if isinstance(value, tuple) and len(value) != len(indexes):
+            raise InputError(
+                f"{raster.path}: '{key}' has {len(value)} entries for {len(indexes)} bands; give one a band"
+            )
+    scaled = rules.scale != 1 or rules.offset != 0
+    bands = []
+    for position, index in enumerate(indexes):
+        name = rules.names[position] if rules.names else raster.band_names[index] or f"band_{index + 1}"
+        bands.append(
+            Band(
+                name=name,
+                wavelength_nm=rules.wavelengths_nm[position] if rules.wavelengths_nm else known_wavelength(name),
+                scale=rules.scale[position] if isinstance(rules.scale, tuple) else rules.scale,
+                offset=rules.offset[position] if isinstance(rules.offset, tuple) else rules.offset,
+                unit=rules.unit or ("reflectance" if scaled else "digital number"),
+            )
+        )
+    return indexes, tuple(bands)

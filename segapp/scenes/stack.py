@@ -1,0 +1,111 @@
+"""One raster from several files: a band a file (Landsat), or bands of different resolution (Sentinel-2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
+from segapp.errors import InputError
+from segapp.scenes.geotiff import RasterioRaster
+from segapp.scenes.memory import require_inside
+from segapp.scenes.raster import Georeference, Raster
+from segapp.windows import Window
+
+
+def open_stack(rasters: Sequence[Raster], *, grid: int = 0, resampling: str | Sequence[str] = "bilinear") -> Raster:
+    """The bands of `rasters`, one after the other, on the grid of raster number `grid` (from 0).
+
+    Rasters on that grid already are read as they are; others are brought to it as they are read, by `resampling`, one
+    of rasterio's names ("nearest", "bilinear", "cubic", "average", ...) for all, or one for each. Bands of flags or
+    classes want "nearest". The dtype is the one NumPy promotes the files' dtypes to.
+
+    Raises InputError when a raster of another shape cannot be placed on the grid.
+    """
+    if not 0 <= grid < len(rasters):
+        raise ValueError(f"no raster number {grid} among {len(rasters)}")
+    if len(rasters) == 1:
+        return rasters[0]
+    methods = [resampling] * len(rasters) if isinstance(resampling, str) else list(resampling)
+    target = rasters[grid]
+    return StackedRaster([_on_grid(raster, target, method) for raster, method in zip(rasters, methods, strict=True)])
+
+
+def same_grid(one: Raster, other: Raster) -> bool:
+    """Whether the pixels of two rasters lie on each other: same shape and, where both have one, same georeference.
+
+    Transforms may differ by a hundredth of a pixel over the whole raster, which is how files round them.
+    """
+    if one.shape != other.shape:
+        return False
+    if one.georeference is None or other.georeference is None:
+        return True
+    if _crs(one.georeference) != _crs(other.georeference):
+        return False
+    height, width = one.shape
+    corners = np.array([[0, width, 0, width], [0, 0, height, height]])
+    x, y = Affine(*one.georeference.transform) * (corners[0], corners[1])
+    columns, rows = ~Affine(*other.georeference.transform) * (x, y)
+    return bool(np.abs(np.array([columns, rows]) - corners).max() <= 0.01)
+
+
+class StackedRaster:
+    """The bands of several rasters on one grid, one raster after the other."""
+
+    def __init__(self, rasters: Sequence[Raster]) -> None:
+        first = rasters[0]
+        self.path = f"{first.path} and {len(rasters) - 1} more"
+        self.shape = first.shape
+        self.dtype = np.result_type(*(raster.dtype for raster in rasters))
+        self.band_names: tuple[str | None, ...] = tuple(name for raster in rasters for name in raster.band_names)
+        self.georeference = next((raster.georeference for raster in rasters if raster.georeference), None)
+        self._rasters = tuple(rasters)
+        self._places = [(raster, band) for raster in rasters for band in range(len(raster.band_names))]
+
+    def read(self, window: Window, bands: Sequence[int]) -> np.ndarray:
+        """The pixels of `window` as (h, w, len(bands)). Raises InputError when one of the files is damaged."""
+        require_inside(window, self.shape, self.path)
+        pixels = np.empty((*window.shape, len(bands)), self.dtype)
+        for raster, places, inner in self._by_raster(bands):
+            pixels[..., places] = raster.read(window, inner)
+        return pixels
+
+    def valid(self, window: Window, bands: Sequence[int]) -> np.ndarray:
+        """(h, w) bool: False where any of the files has no data in any of `bands`."""
+        require_inside(window, self.shape, self.path)
+        valid = np.ones(window.shape, bool)
+        for raster, _, inner in self._by_raster(bands):
+            valid &= raster.valid(window, inner)
+        return valid
+
+    def _by_raster(self, bands: Sequence[int]) -> list[tuple[Raster, list[int], list[int]]]:
+        """For each raster needed: the places of its bands in the result, and what the raster itself calls them."""
+        found = []
+        for raster in self._rasters:
+            places = [place for place, band in enumerate(bands) if self._places[band][0] is raster]
+            if places:
+                found.append((raster, places, [self._places[bands[place]][1] for place in places]))
+        return found
+
+
+def _on_grid(raster: Raster, target: Raster, resampling: str) -> Raster:
+    if raster is target or same_grid(raster, target):
+        return raster
+    sizes = f"{raster.path}: is {_size(raster)} where {target.path} is {_size(target)}"
+    if raster.georeference is None or target.georeference is None:
+        raise InputError(f"{sizes}, and without georeference cannot be placed on it; give files of one shape")
+    if (raster.georeference.crs is None) != (target.georeference.crs is None):
+        raise InputError(f"{sizes}, and only one of them has a CRS; assign it to the other (gdal_edit -a_srs)")
+    if not isinstance(raster, RasterioRaster):
+        raise InputError(f"{sizes}, and only files that rasterio opens can be resampled; save it as a GeoTIFF")
+    return raster.on_grid(target.georeference, target.shape, resampling)
+
+
+def _size(raster: Raster) -> str:
+    return f"{raster.shape[0]}x{raster.shape[1]} pixels"
+
+
+def _crs(georeference: Georeference) -> CRS | None:
+    return CRS.from_wkt(georeference.crs) if georeference.crs else None

@@ -1,0 +1,56 @@
+"""Which pixels of a scene hold data: the file's own word, nodata, a mask band, a quality band, and NaN."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from segapp.scenes.raster import Raster
+from segapp.scenes.rules import QualityRule
+from segapp.windows import Window
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A quality band, bound to the raster that holds it: `band` of `raster`, counted from 0."""
+
+    raster: Raster
+    band: int
+    rule: QualityRule
+
+    def valid(self, window: Window) -> np.ndarray:
+        """(h, w) bool: False where the rule calls the pixel invalid."""
+        values = self.raster.read(window, [self.band])[..., 0]
+        if self.rule.classes:
+            return ~np.isin(values, self.rule.classes)
+        if values.dtype.kind == "f":  # flags that were stacked with reflectances; NaN counts as every flag
+            values = np.where(np.isfinite(values), values, -1)
+        return (values.astype(np.int64) & sum(1 << bit for bit in set(self.rule.bits))) == 0
+
+
+@dataclass(frozen=True)
+class Validity:
+    """A scene's rules of validity. A pixel is valid if no rule speaks against it in any of `bands`."""
+
+    raster: Raster
+    bands: tuple[int, ...]
+    nodata: float | None = None
+    mask_band: int | None = None
+    quality: Quality | None = None
+
+    def of(self, window: Window, counts: np.ndarray) -> np.ndarray:
+        """(h, w) bool for the pixels `counts` (h, w, C) that were read from `window` in `bands`."""
+        valid = self.raster.valid(window, self.bands)
+        # Asking once of all pixels is much cheaper than once a pixel, and most windows are whole.
+        if self.nodata is not None and (missing := counts == self.nodata).any():
+            valid = valid & ~missing.any(axis=-1)
+        if counts.dtype.kind == "f" and not (finite := np.isfinite(counts)).all():
+            valid = valid & finite.all(axis=-1)
+        if self.mask_band is not None:
+            valid = valid & (self.raster.read(window, [self.mask_band])[..., 0] != 0)
+        if self.quality is not None:
+            valid = valid & self.quality.valid(window)
+            if self.quality.raster is not self.raster:  # a file of its own may not cover the image
+                valid = valid & self.quality.raster.valid(window, [self.quality.band])
+        return valid

@@ -1,0 +1,143 @@
+"""Labels drawn as polygons, burned onto a scene's grid as they are read."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import shapely
+from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.crs import CRS
+from rasterio.errors import CRSError, RasterioError
+from rasterio.features import rasterize
+from rasterio.transform import Affine, array_bounds
+from rasterio.warp import transform as transform_points
+from rasterio.warp import transform_bounds
+
+from segapp.classes import ClassTable
+from segapp.errors import InputError
+from segapp.scenes.raster import Georeference
+from segapp.scenes.rules import LabelRules
+from segapp.windows import Window
+
+VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".shp", ".fgb", ".kml", ".gml"})
+_UNLABELLED = np.iinfo(np.int32).min
+
+
+class VectorLabels:
+    """Features of a vector file as class ids: a pixel takes the id of the last feature that holds its centre.
+
+    Geometries are brought to the scene's CRS first. Features are read at the first `read`, only those that may touch
+    the scene. Raises InputError where the file, its layer, its CRS or the field with the class is not to be had.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        rules: LabelRules,
+        image_path: str,
+        shape: tuple[int, int],
+        georeference: Georeference | None,
+        classes: ClassTable,
+    ) -> None:
+        self.path = str(path)
+        self._rules = rules
+        self._shape = shape
+        self._classes = classes
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; check the path")
+        try:
+            information = pyogrio.read_info(path, layer=rules.layer)
+        except DataLayerError:
+            layers = ", ".join(str(name) for name, _ in pyogrio.list_layers(path))
+            raise InputError(f"{path}: has no layer '{rules.layer}'; set 'layer' to one of: {layers}") from None
+        except DataSourceError as error:
+            raise InputError(
+                f"{path}: cannot be read as vectors ({error}); give GeoJSON, GPKG or a shapefile"
+            ) from None
+        if georeference is None or georeference.crs is None:
+            raise InputError(
+                f"{image_path}: has no CRS, so the vectors of {path} cannot be placed on it; "
+                f"georeference the image or give labels as a raster of its size"
+            )
+        if information["crs"] is None:
+            raise InputError(f"{path}: has no CRS, so it cannot be placed on {image_path}; assign one")
+        self._transform = Affine(*georeference.transform)
+        try:
+            self._crs, self._file_crs = CRS.from_wkt(georeference.crs), CRS.from_user_input(information["crs"])
+        except CRSError as error:
+            raise InputError(f"{path}: its CRS or that of {image_path} is not understood ({error})") from None
+        self._attribute = self._choose_attribute([str(field) for field in information["fields"]])
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        geometries, ids, tree = self._features
+        transform = self._transform * Affine.translation(window.col, window.row)
+        found = np.sort(tree.query(shapely.box(*array_bounds(*window.shape, transform))))  # in the file's order
+        burned = np.full(window.shape, _UNLABELLED, np.int32)
+        if len(found):
+            rasterize(zip(geometries[found], ids[found].tolist(), strict=True), out=burned, transform=transform)
+        return burned, burned != _UNLABELLED
+
+    def _choose_attribute(self, fields: list[str]) -> str:
+        attribute = self._rules.attribute or (fields[0] if len(fields) == 1 else None)
+        if attribute is None or attribute not in fields:
+            missing = "does not say which field holds the class" if attribute is None else f"has no field '{attribute}'"
+            listed = ", ".join(fields) or "none, so add one"
+            raise InputError(f"{self.path}: {missing}; set 'attribute' of the labels to one of its fields: {listed}")
+        return attribute
+
+    @cached_property
+    def _features(self) -> tuple[np.ndarray, np.ndarray, shapely.STRtree]:
+        """Geometries in the scene's CRS, their (N,) int32 class ids, and an index over them."""
+        scene_bounds = array_bounds(*self._shape, self._transform)
+        try:
+            # Bounds curve between two projections: sampled edges and a margin keep every feature that may touch.
+            west, south, east, north = transform_bounds(self._crs, self._file_crs, *scene_bounds, densify_pts=51)
+            margin = 0.01 * max(east - west, north - south)
+            bounds = (west - margin, south - margin, east + margin, north + margin)
+            _, _, wkb, (values,) = pyogrio.raw.read(
+                self.path,
+                layer=self._rules.layer,
+                columns=[self._attribute],
+                bbox=bounds if west <= east else None,  # across the date line
+                force_2d=True,
+            )
+            geometries = shapely.from_wkb(wkb)
+            present = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
+            geometries = shapely.transform(geometries[present], self._to_scene)
+        except (DataSourceError, DataLayerError, RasterioError, shapely.errors.ShapelyError) as error:
+            raise InputError(f"{self.path}: its features cannot be brought onto the scene ({error})") from None
+        return geometries, self._class_ids(values[present]), shapely.STRtree(geometries)
+
+    def _to_scene(self, coordinates: np.ndarray) -> np.ndarray:
+        """(N, 2) x and y of the file's CRS to the scene's."""
+        if self._crs == self._file_crs or not len(coordinates):
+            return coordinates
+        return np.column_stack(transform_points(self._file_crs, self._crs, *coordinates.T))
+
+    def _class_ids(self, values: np.ndarray) -> np.ndarray:
+        """(N,) int32 ids of attribute values that are ids or class names; a missing value means unlabelled."""
+        id_of_name = {c.name: c.id for c in self._classes.classes}
+        ids: list[int] = []
+        unknown: dict[str, int] = {}
+        for value in values.tolist():
+            if value is None or value != value:
+                ids.append(_UNLABELLED)
+                continue
+            try:
+                number = id_of_name[value] if value in id_of_name else float(value)
+                if int(number) != number or not _UNLABELLED < number <= np.iinfo(np.int32).max:
+                    raise ValueError
+            except (ValueError, OverflowError):
+                unknown[str(value)] = unknown.get(str(value), 0) + 1
+                continue
+            ids.append(int(number))
+        if unknown:
+            listed = ", ".join(f"'{value}' ({count} features)" for value, count in list(unknown.items())[:8])
+            raise InputError(
+                f"{self.path}: field '{self._attribute}' holds what is neither a class name nor an id: {listed}; "
+                f"classes: {', '.join(self._classes.names)}"
+            )
+        return np.array(ids, np.int32)

@@ -1,0 +1,78 @@
+"""Where a training runs, at which precision, and how it is made repeatable."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import keras
+import tensorflow as tf
+
+from segapp.errors import InputError
+
+ComputePrecision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["auto"] | ComputePrecision
+
+
+def make_strategy(devices: str = "auto") -> tf.distribute.Strategy:
+    """A `MirroredStrategy` over `devices`: "auto" (all GPUs, else the CPU) or "cpu:2" (that many logical CPU devices).
+
+    Raises InputError when the devices cannot be had, as after TensorFlow has already started with fewer.
+    """
+    if devices == "auto":
+        gpus = tf.config.list_logical_devices("GPU")
+        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus] or ["/cpu:0"])
+    kind, _, count = devices.partition(":")
+    if kind != "cpu" or not count.isdigit() or int(count) < 1:
+        raise InputError(f"devices '{devices}' are not known; give 'auto' or 'cpu:N'")
+    wanted = int(count)
+    if wanted > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        with contextlib.suppress(RuntimeError):
+            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * wanted)
+    found = tf.config.list_logical_devices("CPU")
+    if len(found) < wanted:
+        raise InputError(
+            f"devices '{devices}': TensorFlow already runs with {len(found)}; ask for them in a fresh process"
+        )
+    return tf.distribute.MirroredStrategy([device.name for device in found[:wanted]])
+
+
+def choose_precision(precision: Precision) -> ComputePrecision:
+    """The precision to compute in; "auto" takes what the hardware has units for, and float32 where it has none.
+
+    bfloat16 on CPUs with AVX512-BF16 or AMX and on GPUs from compute capability 8.0, float16 on GPUs from 7.0.
+    """
+    if precision != "auto":
+        return precision
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = min(
+            tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
+        )
+        return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text().partition("\nflags")[2].partition("\n")[0].split()
+        if {"avx512_bf16", "amx_bf16"} & set(flags):
+            return "bfloat16"
+    return "float32"
+
+
+@contextlib.contextmanager
+def computing_in(precision: ComputePrecision) -> Iterator[None]:
+    """Layers built inside compute in `precision` and keep float32 weights; the caller's policy is restored after."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def make_repeatable(seed: int) -> None:
+    """Seed Keras, NumPy and Python, and on CPU make every operation deterministic."""
+    keras.utils.set_random_seed(seed)
+    if not tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()

@@ -1,0 +1,108 @@
+"""The training loop: the same for one device and for several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from segapp.classes import IGNORED_INDEX
+from segapp.training.losses import Loss
+from segapp.training.optimizers import regularise_and_clip
+from segapp.training.recipe import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step gives, as tensors that need not be computed yet: the loss and the share of right pixels."""
+
+    loss: tf.Tensor
+    accuracy: tf.Tensor
+
+
+class Trainer:
+    """Takes steps with a network under a strategy.
+
+    Gradients are summed over the replicas, then regularised and clipped, then applied, so that several replicas do
+    what one would do with the same global batch.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.Optimizer,
+        loss: Loss,
+        config: OptimizerConfig,
+        strategy: tf.distribute.Strategy,
+    ) -> None:
+        self.model, self.optimizer, self.strategy = model, optimizer, strategy
+        self._loss, self._config = loss, config
+        with strategy.scope():
+            model.optimizer = optimizer
+            optimizer.build(model.trainable_variables)
+        self._logits = keras.Model(model.inputs, model.get_layer("final_conv").output)
+        self._average = keras.callbacks.SwapEMAWeights() if optimizer.use_ema else None
+        if self._average:
+            self._average.set_model(model)
+        self._distributed_step = tf.function(self._step)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Everything that moves while training: weights, statistics, random state, the optimizer's state."""
+        return [*self.model.variables, *self.optimizer.variables]
+
+    def distribute(self, batches: tf.data.Dataset) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """The batches, each split over the replicas."""
+        return iter(self.strategy.experimental_distribute_dataset(batches))
+
+    def step(self, batches: Iterator[tuple[tf.Tensor, tf.Tensor]]) -> StepResult:
+        """Take one step on the next batch."""
+        images, labels = next(batches)
+        return StepResult(*self._distributed_step(images, labels))
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        return float(self.optimizer.learning_rate)
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Inside, the model holds the moving average of its weights, where one is kept."""
+        if self._average is None:
+            yield
+            return
+        self._average.on_test_begin()
+        try:
+            yield
+        finally:
+            self._average.on_test_end()
+
+    def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        loss, right, counted = self.strategy.run(self._replica_step, (images, labels))
+        reduce = self.strategy.reduce
+        right, counted = (reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in (right, counted))
+        return reduce(tf.distribute.ReduceOp.MEAN, loss, axis=None), right / tf.maximum(counted, 1.0)
+
+    def _replica_step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        variables = self.model.trainable_variables
+        scale = self.optimizer.scale_loss(tf.ones(()))
+        with tf.GradientTape() as tape:
+            logits = self._logits(images, training=True)
+            loss = self._loss(logits, labels)
+            scaled = loss * scale
+        gradients = tape.gradient(scaled, variables)
+        replica = tf.distribute.get_replica_context()
+        replicas = replica.num_replicas_in_sync
+        if replicas > 1:
+            gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        gradients = regularise_and_clip(gradients, variables, self._config, scale)
+        if replicas > 1:  # Keras sums over the replicas once more
+            gradients = [gradient / replicas for gradient in gradients]
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        counted = tf.cast(labels != IGNORED_INDEX, tf.float32)
+        predicted = tf.cast(tf.argmax(logits, -1), tf.uint8)
+        right = tf.reduce_sum(tf.cast(predicted == labels, tf.float32))
+        return loss, right, tf.reduce_sum(counted)

@@ -1,0 +1,79 @@
+"""Optimizers, learning-rate schedules, coupled L2 and gradient clipping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from segapp.training.recipe import OptimizerConfig, ScheduleConfig
+
+
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
+    """The rate of a `ScheduleConfig` at each step: linear warm-up, then constant, piecewise or cosine."""
+
+    def __init__(self, config: ScheduleConfig, total_steps: int, steps_per_epoch: int) -> None:
+        self.config = config
+        self.total_steps = total_steps
+        self.steps_per_epoch = steps_per_epoch
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        config = self.config
+        step = tf.cast(step, tf.float32)
+        warmup = config.warmup * self.total_steps
+        if config.name == "cosine":
+            progress = (step - warmup) / max(1.0, self.total_steps - warmup)
+            factor = 0.5 * (1 + tf.cos(3.141592653589793 * tf.clip_by_value(progress, 0.0, 1.0)))
+        elif config.name == "piecewise":
+            drops = tf.floor(step / (config.drop_epochs * self.steps_per_epoch))
+            factor = tf.pow(config.drop_factor, drops)
+        else:
+            factor = tf.ones_like(step)
+        rising = (step + 1) / max(1.0, warmup)
+        return config.rate * tf.where(step < warmup, rising, factor)
+
+    def get_config(self) -> dict[str, object]:
+        """The schedule's arguments, as Keras wants them for saving."""
+        return {"config": self.config, "total_steps": self.total_steps, "steps_per_epoch": self.steps_per_epoch}
+
+
+def make_optimizer(config: OptimizerConfig, rate: LearningRate, average: float) -> keras.Optimizer:
+    """The Keras optimizer; with `average` above 0 it keeps an exponential moving average of the weights.
+
+    Decoupled decay leaves biases and normalisation parameters alone.
+    """
+    ema = {"use_ema": average > 0, "ema_momentum": average or 0.99}
+    if config.name == "sgdm":
+        optimizer = keras.optimizers.SGD(rate, momentum=config.momentum, weight_decay=config.decay or None, **ema)
+    elif config.name == "adam":
+        optimizer = keras.optimizers.Adam(rate, weight_decay=config.decay or None, **ema)
+    else:
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=config.decay, **ema)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def regularise_and_clip(
+    gradients: Sequence[tf.Tensor],
+    variables: Sequence[keras.Variable],
+    config: OptimizerConfig,
+    loss_scale: tf.Tensor,
+) -> list[tf.Tensor]:
+    """Add the gradient of the coupled L2 penalty, then clip: MATLAB's order.
+
+    `gradients` are those of the loss times `loss_scale` (1 unless float16 needs more), already summed over replicas.
+    """
+    if config.l2:
+        gradients = [
+            gradient + loss_scale * config.l2 * tf.convert_to_tensor(variable)
+            if variable.name == "kernel"
+            else gradient
+            for gradient, variable in zip(gradients, variables, strict=True)
+        ]
+    if config.clip is None:
+        return list(gradients)
+    limit = loss_scale * config.clip
+    if config.clip_by == "global":
+        return list(tf.clip_by_global_norm(gradients, limit)[0])
+    return [tf.clip_by_norm(gradient, limit) for gradient in gradients]

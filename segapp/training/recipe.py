@@ -1,0 +1,119 @@
+"""Recipes: every setting of a training as data, readable without TensorFlow."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from segapp.configuration import Strict, read_toml, validate
+from segapp.errors import InputError
+from segapp.nets.config import UNetConfig
+from segapp.patches.augmentation import Augmentation
+from segapp.patches.sampling import Sampling
+
+
+class OptimizerConfig(Strict):
+    """`decay` is decoupled weight decay (AdamW; Loshchilov and Hutter 2019); `l2` is coupled as in MATLAB, its
+    gradient ``l2 * w`` added before clipping, on kernels but not on biases.
+
+    `clip` bounds the L2 norm of each parameter's gradient (``by = "parameter"``, MATLAB's "l2norm") or of all
+    gradients together (``by = "global"``, "global-l2norm"); left out, nothing is clipped.
+    """
+
+    name: Literal["sgdm", "adam", "adamw"] = "adamw"
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    decay: float = Field(default=0.0, ge=0)
+    l2: float = Field(default=0.0, ge=0)
+    clip: float | None = Field(default=None, gt=0)
+    clip_by: Literal["parameter", "global"] = "global"
+
+
+class ScheduleConfig(Strict):
+    """Learning rate over time: `warmup` is the share of all steps in which the rate rises from 0.
+
+    After it, "cosine" falls to 0 at the last step (Loshchilov and Hutter 2017); "piecewise" multiplies by
+    `drop_factor` every `drop_epochs` epochs, as MATLAB does; "constant" stays.
+    """
+
+    name: Literal["constant", "piecewise", "cosine"] = "cosine"
+    rate: float = Field(default=1e-3, gt=0)
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    drop_factor: float = Field(default=0.1, gt=0, le=1)
+    drop_epochs: int = Field(default=10, ge=1)
+
+
+class LossConfig(Strict):
+    """The sum of the named terms, each with the given weight; at least one must be above 0.
+
+    `class_weights` weight the cross entropy and the focal loss by the classes' shares of the labelled pixels:
+    "inverse" frequency, or "median" frequency (Eigen and Fergus 2015), to the power of `class_weight_power`.
+    """
+
+    cross_entropy: float = Field(default=1.0, ge=0)
+    dice: float = Field(default=0.0, ge=0)
+    focal: float = Field(default=0.0, ge=0)
+    focal_gamma: float = Field(default=2.0, ge=0)
+    class_weights: Literal["none", "inverse", "median"] = "none"
+    class_weight_power: float = Field(default=1.0, gt=0, le=1)
+
+
+class ValidationConfig(Strict):
+    """Validation every `every` steps (0: at the end of each epoch); `patience` validations without a better `score`
+    end the training (0: never). The weights with the best score are the ones that are written."""
+
+    every: int = Field(default=0, ge=0)
+    patience: int = Field(default=0, ge=0)
+    score: Literal["mean_iou", "global_accuracy"] = "mean_iou"
+
+
+class Recipe(Strict):
+    """A whole training. An epoch is ``patches_per_image * images // batch`` steps."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    description: str = ""
+    patch_size: int = Field(default=128, ge=8, le=4096)
+    patches_per_image: int = Field(default=100, ge=1)
+    batch: int = Field(default=8, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    input: Literal["zscore", "zerocenter"] = "zscore"
+    average: float = Field(default=0.0, ge=0, lt=1)
+    network: UNetConfig = UNetConfig()
+    sampling: Sampling = Sampling()
+    augmentation: Augmentation = Augmentation()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    loss: LossConfig = LossConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Steps of `batch` patches in one pass over `patches_per_image` patches of each image, at least 1."""
+        return max(1, self.patches_per_image * images // self.batch)
+
+    def total_steps(self, images: int) -> int:
+        """Steps of the whole training: `steps` where given, else `epochs` epochs."""
+        return self.steps or self.epochs * self.steps_per_epoch(images)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with segapp."""
+    folder = resources.files("segapp.training") / "recipes"
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def read_recipe(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
+    """A recipe by its name, or from a TOML file; `overrides` replace top-level settings that are not None.
+
+    Raises InputError for an unknown name, an unknown key, or a value out of range.
+    """
+    if name in recipe_names():
+        path = Path(str(resources.files("segapp.training") / "recipes" / f"{name}.toml"))
+    elif name.endswith(".toml"):
+        path = Path(name)
+    else:
+        raise InputError(f"there is no recipe '{name}'; choose {', '.join(recipe_names())}, or give a .toml file")
+    table = read_toml(path)
+    return validate(Recipe, {**table, **{k: v for k, v in (overrides or {}).items() if v is not None}}, str(path))

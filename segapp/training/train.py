@@ -1,0 +1,308 @@
+"""`segapp train`: from a dataset to a scored model directory."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import segapp
+from segapp.bundle import ModelSpec, Normalization, load, write_model
+from segapp.dataset import Dataset, read_dataset
+from segapp.errors import InputError
+from segapp.evaluation.evaluate import score_scenes
+from segapp.patches.memory import hold_in_memory
+from segapp.patches.pipeline import PatchStream
+from segapp.patches.sampling import ClassPositions, PatchSource, find_class_positions
+from segapp.patches.statistics import band_statistics
+from segapp.prediction.engine import Predictor
+from segapp.scenes.scene import Scene
+from segapp.training.checkpoint import Progress, read_settings, restore_checkpoint, save_checkpoint
+from segapp.training.devices import (
+    ComputePrecision,
+    Precision,
+    choose_precision,
+    computing_in,
+    make_repeatable,
+    make_strategy,
+)
+from segapp.training.display import Display
+from segapp.training.loop import StepResult, Trainer
+from segapp.training.losses import class_weights, make_loss
+from segapp.training.optimizers import LearningRate, make_optimizer
+from segapp.training.recipe import Recipe, read_recipe
+from segapp.training.records import LogRow, TrainingLog
+from segapp.training.validation import validate_on
+
+CHECKPOINT_FILE = "checkpoint.npz"
+LOG_EVERY = 20
+"""Steps between lines of the log, as in MATLAB; checkpoints are taken at such lines only, so none is cut in two."""
+CHECKPOINT_SECONDS = 30.0
+
+
+def train(
+    data: str | Path | Dataset,
+    output: str | Path,
+    *,
+    recipe: str | Recipe = "default",
+    seed: int = 0,
+    resume: bool = False,
+    precision: Precision = "auto",
+    devices: str = "auto",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    quiet: bool = False,
+    command: str = "",
+) -> keras.Model:
+    """Train a U-Net on the scenes with the role train and write a model directory to `output`.
+
+    `data` is a dataset, or the path of a dataset.toml; `recipe` the name of one, a TOML file, or a `Recipe`. While it
+    runs, everything lies in ``<output>.partial``, which is renamed when whole; with `resume` an interrupted run goes
+    on at the step of its last checkpoint. The weights with the best validation score are written; without scenes with
+    the role val, the last ones. Keras `callbacks` get every event of `Model.fit`; losses are passed every 20 steps.
+
+    Returns the model as `segapp.load` gives it. Raises InputError for bad input, and when `output` exists.
+    """
+    output = Path(output)
+    if output.exists():
+        raise InputError(f"{output}: exists already; remove it or give another --output")
+    dataset = data if isinstance(data, Dataset) else read_dataset(Path(data))
+    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+    partial = output.with_name(output.name + ".partial")
+    checkpoint = partial / CHECKPOINT_FILE
+    if partial.exists() and not resume:
+        raise InputError(f"{partial}: holds an interrupted run; go on with --resume, or remove it")
+
+    strategy = make_strategy(devices)
+    make_repeatable(seed)
+    compute_precision = choose_precision(precision)
+    display = Display(quiet)
+    display.say(f"{dataset.name}: reading scenes")
+    run = _prepare(dataset, recipe, seed, compute_precision)
+    if checkpoint.exists():
+        _check_same_settings(checkpoint, run.settings)
+    elif resume:
+        display.say("nothing to resume, so starting at step 0")
+    trainer = _build(run, strategy, compute_precision)
+    _fit(run, trainer, partial, display, callbacks)
+    return _finish(run, partial, output, display, command, strategy.num_replicas_in_sync)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a run is made of, before anything is trained."""
+
+    dataset: Dataset
+    recipe: Recipe
+    seed: int
+    train_scenes: Sequence[Scene]
+    val_scenes: Sequence[Scene]
+    stream: PatchStream
+    positions: ClassPositions | None
+    spec: ModelSpec
+    steps_per_epoch: int
+    total_steps: int
+    settings: dict[str, Any]
+
+
+def _prepare(dataset: Dataset, recipe: Recipe, seed: int, precision: str) -> _Run:
+    reach = math.ceil(recipe.patch_size * (1 + recipe.augmentation.scale))
+    found = dataset.scenes("train", reach)
+    if not found:
+        raise InputError(f'{dataset.path}: no scene has the role train; give one that role, or split = "blocks"')
+    train_scenes = hold_in_memory(found)
+    statistics = band_statistics(train_scenes)
+    if recipe.input == "zerocenter":
+        statistics = replace(statistics, std=np.ones_like(statistics.std))
+    positions = None
+    if recipe.sampling.balance or recipe.loss.class_weights != "none":
+        positions = find_class_positions(train_scenes, len(dataset.classes), seed)
+        if not positions.share.any():
+            raise InputError(f"{dataset.path}: the training scenes hold no labelled pixel; check classes and 'ignore'")
+    spec = ModelSpec(
+        schema=1,
+        name=dataset.name,
+        network=recipe.network,
+        bands=dataset.bands,
+        classes=dataset.classes,
+        normalization=Normalization(mean=tuple(statistics.mean.tolist()), std=tuple(statistics.std.tolist())),
+        patch_size=recipe.patch_size,
+    )
+    return _Run(
+        dataset,
+        recipe,
+        seed,
+        train_scenes,
+        hold_in_memory(dataset.scenes("val", reach)),
+        PatchStream(
+            PatchSource(train_scenes, recipe.patch_size, seed, recipe.sampling, positions),
+            recipe.augmentation,
+            statistics,
+        ),
+        positions,
+        spec,
+        recipe.steps_per_epoch(len(train_scenes)),
+        recipe.total_steps(len(train_scenes)),
+        {
+            "recipe": recipe.model_dump(mode="json"),
+            "seed": seed,
+            "precision": precision,
+            "training scenes": len(train_scenes),
+            "bands": [band.model_dump(mode="json") for band in dataset.bands],
+            "classes": dataset.classes.model_dump(mode="json"),
+        },
+    )
+
+
+def _build(run: _Run, strategy: tf.distribute.Strategy, precision: ComputePrecision) -> Trainer:
+    recipe = run.recipe
+    share = run.positions.share if run.positions else np.ones(len(run.dataset.classes))
+    with strategy.scope(), computing_in(precision):
+        model = run.spec.build()
+        rate = LearningRate(recipe.schedule, run.total_steps, run.steps_per_epoch)
+        optimizer = make_optimizer(recipe.optimizer, rate, recipe.average)
+        if precision == "float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    loss = make_loss(recipe.loss, class_weights(recipe.loss, share))
+    return Trainer(model, optimizer, loss, recipe.optimizer, strategy)
+
+
+def _fit(
+    run: _Run, trainer: Trainer, partial: Path, display: Display, callbacks: Sequence[keras.callbacks.Callback]
+) -> None:
+    """Take the steps that are left, with log lines, validations and checkpoints; the best model lies in `partial`."""
+    recipe, total, per_epoch = run.recipe, run.total_steps, run.steps_per_epoch
+    partial.mkdir(parents=True, exist_ok=True)
+    checkpoint = partial / CHECKPOINT_FILE
+    progress = restore_checkpoint(checkpoint, trainer.variables) if checkpoint.exists() else Progress()
+    log = TrainingLog(partial, progress.step)
+    predictor = Predictor(trainer.model, recipe.network.depth)
+    events = keras.callbacks.CallbackList(list(callbacks), model=trainer.model)
+    batches = trainer.distribute(run.stream.batches(recipe.batch, progress.step))
+    started = saved = time.monotonic()
+    before = progress.seconds
+    waiting: list[StepResult] = []
+    validate_every = recipe.validation.every or per_epoch
+    trainer.model.stop_training = False
+    events.on_train_begin()
+    with display.steps(total, progress.step) as shown:
+        while progress.step < total:
+            epoch, step_in_epoch = divmod(progress.step, per_epoch)
+            if step_in_epoch == 0:
+                events.on_epoch_begin(epoch)
+            events.on_train_batch_begin(step_in_epoch)
+            rate = trainer.learning_rate
+            waiting.append(trainer.step(batches))
+            progress.step += 1
+            shown.advance()
+            last = progress.step == total
+            validating = progress.step % validate_every == 0 or last
+            logs: dict[str, float] = {}
+            if validating or progress.step % LOG_EVERY == 0:
+                row = LogRow(
+                    progress.step,
+                    epoch + 1,
+                    rate,
+                    float(np.mean([float(result.loss) for result in waiting])),
+                    float(np.mean([float(result.accuracy) for result in waiting])),
+                    before + time.monotonic() - started,
+                )
+                waiting.clear()
+                progress.seconds = row.seconds
+                if validating and run.val_scenes:
+                    row = _validate(run, trainer, predictor, partial, progress, row)
+                logs = _as_logs(row)
+                log.write(row)
+                shown.report(row)
+                if validating or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    save_checkpoint(checkpoint, trainer.variables, progress, run.settings)
+                    saved = time.monotonic()
+                if validating:
+                    log.plot()
+            events.on_train_batch_end(step_in_epoch, logs)
+            if step_in_epoch == per_epoch - 1 or last:
+                events.on_epoch_end(epoch, logs)
+            patience = recipe.validation.patience
+            if trainer.model.stop_training or (patience and progress.validations_without_gain >= patience):
+                display.say(f"stopped early at step {progress.step} of {total}")
+                break
+    events.on_train_end()
+    if not run.val_scenes:
+        display.say(f"{run.dataset.path}: no scene has the role val, so the last weights are kept, not the best")
+        with trainer.averaged_weights():
+            write_model(partial, trainer.model, run.spec)
+
+
+def _validate(
+    run: _Run, trainer: Trainer, predictor: Predictor, partial: Path, progress: Progress, row: LogRow
+) -> LogRow:
+    """Score the validation scenes, keep the model if it is the best so far, and complete the log line."""
+    with trainer.averaged_weights():
+        result = validate_on(predictor, run.val_scenes, run.dataset.classes)
+        score = getattr(result.matrix, run.recipe.validation.score)
+        if score > progress.best_score or not progress.best_step:
+            progress.best_score, progress.best_step, progress.validations_without_gain = score, progress.step, 0
+            write_model(partial, trainer.model, run.spec)
+        else:
+            progress.validations_without_gain += 1
+    return replace(
+        row, val_loss=result.loss, val_accuracy=result.matrix.global_accuracy, val_mean_iou=result.matrix.mean_iou
+    )
+
+
+def _finish(run: _Run, partial: Path, output: Path, display: Display, command: str, replicas: int) -> keras.Model:
+    """Score the model that was kept, complete its card, and put the directory in its place."""
+    model = load(partial)
+    predictor = Predictor(model, run.recipe.network.depth)
+    scores = {}
+    for role, scenes in (("val", run.val_scenes), ("test", run.dataset.scenes("test"))):
+        if scenes:
+            display.say(f"scoring {len(scenes)} {role} scenes")
+            scores[role] = score_scenes(predictor, scenes, run.dataset.classes).as_dict()
+    provenance = {
+        "command": command or "segapp.train",
+        "dataset": run.dataset.path,
+        "training scenes": len(run.train_scenes),
+        "recipe": run.recipe.model_dump(mode="json"),
+        "seed": run.seed,
+        "precision": run.settings["precision"],
+        "replicas": replicas,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "segapp": segapp.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "python": platform.python_version(),
+    }
+    spec = model.spec.model_copy(update={"scores": scores, "provenance": provenance})
+    model.spec = write_model(partial, model, spec)
+    (partial / CHECKPOINT_FILE).unlink(missing_ok=True)
+    try:
+        partial.rename(output)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be made ({error.strerror}); the model lies in {partial}") from None
+    display.say(f"model directory: {output}")
+    return model
+
+
+def _check_same_settings(checkpoint: Path, settings: dict[str, Any]) -> None:
+    """Raise InputError if the interrupted run had other settings than the one that is to go on."""
+    before = read_settings(checkpoint)
+    for key, value in settings.items():
+        if before.get(key) != value:
+            raise InputError(
+                f"{checkpoint.parent}: was run with another {key}; resume with the same settings, or remove it"
+            )
+
+
+def _as_logs(row: LogRow) -> dict[str, float]:
+    """A log line as Keras callbacks know it."""
+    names = ("loss", "accuracy", "learning_rate", "val_loss", "val_accuracy", "val_mean_iou")
+    return {name: value for name in names if (value := getattr(row, name)) is not None}

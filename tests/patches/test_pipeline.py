@@ -1,0 +1,24 @@
+"""Batches hold the patches of their steps, in order, from any step on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from segapp.patches.augmentation import Augmentation
+from segapp.patches.pipeline import PatchStream
+from segapp.patches.sampling import PatchSource
+from segapp.patches.statistics import band_statistics
+from tests.toy import random_scene
+
+
+def test_a_stream_that_starts_late_continues_the_one_that_started_early() -> None:
+    scenes = [random_scene((60, 60))]
+    augmentation = Augmentation(scale=0.3, gain=0.1, noise=0.1)
+    stream = PatchStream(PatchSource(scenes, 16, 7), augmentation, band_statistics(scenes))
+    whole = list(stream.batches(3).take(5))
+    rest = list(stream.batches(3, first_step=2).take(3))
+    for early, late in zip(whole[2:], rest, strict=True):
+        np.testing.assert_array_equal(early[0], late[0])
+        np.testing.assert_array_equal(early[1], late[1])
+    assert whole[0][0].shape == (3, 16, 16, 2)
+    np.testing.assert_array_equal(whole[1][0][0], stream.patch(3)[0])
