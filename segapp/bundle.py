@@ -47,7 +47,7 @@ class ModelSpec(Strict):
     `network` shapes the U-Net; `provenance` says how the model was made; `scores` holds what was measured, by role.
     """
 
-    schema_version: Literal[1] = Field(default=1, alias="schema")
+    schema_version: Literal[1] = Field(alias="schema")
     name: str
     network: UNetConfig
     bands: tuple[Band, ...]

@@ -79,6 +79,15 @@ class ClassTable(BaseModel):
             raise ValueError(f"nodata {self.nodata} is the id of class '{self.names[self.indexes_of(self.nodata)]}'")
         return self
 
+    def __eq__(self, other: object) -> bool:
+        # Pydantic would compare the cached arrays too, and cannot.
+        if not isinstance(other, ClassTable):
+            return NotImplemented
+        return (self.classes, self.ignore, self.nodata) == (other.classes, other.ignore, other.nodata)
+
+    def __hash__(self) -> int:
+        return hash((self.classes, self.ignore, self.nodata))
+
     def __len__(self) -> int:
         return len(self.classes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,10 +29,8 @@ def validate(model: type[Model], data: Any, source: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        mistakes = error.errors(include_url=False)
-        # In a union of table forms every form complains; an unknown key is the most telling of the complaints.
-        first = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
-        location = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "tagged-")))
+        first = _most_telling(error.errors(include_url=False), data)
+        location = ".".join(map(str, _keys_of(first, data)))
         place = f"{source}: {location}" if location else source
         if first["type"] == "extra_forbidden":
             key = str(first["loc"][-1])
@@ -41,7 +40,8 @@ def validate(model: type[Model], data: Any, source: str) -> Model:
             raise InputError(f"{source}: unknown key '{location}'; {remedy}") from None
         if first["type"] == "missing":
             raise InputError(f"{place} is missing; add it") from None
-        message = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
+        message = re.sub("a valid dictionary or instance of .*", "a table", message)
         given = first.get("input")
         shown = (
             f", not {given!r}"
@@ -61,6 +61,31 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error}); give a UTF-8 TOML file") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: is no valid TOML: {error}") from None
+
+
+def _most_telling(mistakes: list[Any], data: Any) -> Any:
+    """The mistake to report: an unknown key before all others, else the first.
+
+    Where a value may take several forms, each form complains; the one that got furthest into the value is meant.
+    """
+    unknown = [mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"]
+    if unknown:
+        return unknown[0]
+    place = _keys_of(mistakes[0], data)
+    same_value = [mistake for mistake in mistakes if _keys_of(mistake, data)[: len(place)] == place]
+    return max(same_value, key=lambda mistake: len(_keys_of(mistake, data)))
+
+
+def _keys_of(mistake: Any, data: Any) -> list[int | str]:
+    """Where a mistake stands in `data`, without pydantic's names for the forms that a value may take."""
+    keys: list[int | str] = []
+    for number, part in enumerate(mistake["loc"], start=1):
+        inside = part in data if isinstance(data, dict) else isinstance(data, list | tuple) and isinstance(part, int)
+        if inside:
+            data = data[part]
+        if inside or (mistake["type"] == "missing" and number == len(mistake["loc"])):
+            keys.append(part)
+    return keys
 
 
 def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

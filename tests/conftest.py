@@ -48,3 +48,13 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         """
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def trained(samples: Path, tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory that `segapp.train` made with the tiny recipe; not to be changed."""
+    import segapp
+
+    output = tmp_path_factory.mktemp("models") / "trained"
+    segapp.train(samples, output, recipe=str(tiny_recipe), quiet=True)
+    return output

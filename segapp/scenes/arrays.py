@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,10 @@ from segapp.scenes.raster import Georeference, Raster
 from segapp.windows import Window
 
 Layout = Literal["HWC", "CHW"]
+
+# what NumPy raises for damaged files: the header of an array is a line of Python, which it takes apart
+_NPY_ERRORS = (ValueError, TypeError, OSError, EOFError, SyntaxError, TokenError, OverflowError)
+_NPZ_ERRORS = (*_NPY_ERRORS, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,10 @@ def choose_variable(path: Path, variables: Mapping[str, Variable], wanted: str |
     if wanted is None:
         if len(images) == 1:
             return next(iter(images))
-        others = "" if images else f" (it holds {_all_of(variables)})"
-        problem = "holds several variables" if images else f"holds no numeric array of 2 or 3 axes{others}"
-        raise InputError(f"{path}: {problem}; state which to read, usable are: {listed}")
+        if images:
+            raise InputError(f"{path}: holds several variables; state which to read, usable are: {listed}")
+        held = "; ".join(f"'{name}' ({v})" for name, v in variables.items()) or "nothing"
+        raise InputError(f"{path}: holds no numeric array of 2 or 3 axes, but {held}; name another file")
     if wanted not in variables:
         raise InputError(f"{path}: has no variable '{wanted}'; usable are: {listed}")
     found = variables[wanted]
@@ -121,7 +127,7 @@ class _NpyRaster:
     def _map(self) -> np.ndarray:
         try:
             return np.lib.format.open_memmap(self._file, mode="r")
-        except (ValueError, OSError, EOFError) as error:
+        except _NPY_ERRORS as error:
             reason = "it holds pickled objects" if "Python objects" in str(error) else error
             raise InputError(f"{self.path}: cannot be read as NPY ({reason}); save real numbers again") from None
 
@@ -138,9 +144,6 @@ def open_npz(path: Path, variable: str | None, layout: Layout | None) -> Raster:
         raise InputError(f"{path}: cannot be read as NPZ ({error}); write or copy it again") from None
     name = choose_variable(path, variables, variable)
     return decoded(f"{path}:{name}", variables[name], layout, lambda: _load_npz(path, name))
-
-
-_NPZ_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, KeyError, NotImplementedError)
 
 
 def decoded(path: str, variable: Variable, layout: Layout | None, load: Callable[[], np.ndarray]) -> DecodedRaster:
@@ -171,7 +174,3 @@ def _load_npz(path: Path, name: str) -> np.ndarray:
 
 def _image_like(shape: tuple[int, ...]) -> bool:
     return len(shape) in (2, 3) and 0 not in shape and sum(length > 1 for length in shape) >= 2
-
-
-def _all_of(variables: Mapping[str, Variable]) -> str:
-    return "; ".join(f"'{name}' ({v})" for name, v in variables.items()) or "nothing"

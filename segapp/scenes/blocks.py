@@ -78,7 +78,7 @@ def block_windows(shape: tuple[int, int], role: Role, gap: int) -> list[Window]:
 
 
 def divide(scene: Scene, role: Role, gap: int) -> list[Block]:
-    """The blocks of `role`, none of them nearer than `gap` pixels to a training block of another role's.
+    """The blocks of `role` in `scene`; training blocks keep `gap` pixels away from all others.
 
     Raises InputError where the scene is too small for the gap.
     """

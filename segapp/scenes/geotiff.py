@@ -27,7 +27,7 @@ from segapp.scenes.raster import Georeference
 from segapp.windows import Window
 
 # GDAL's default block cache is 5 % of the machine's memory; a damaged JPEG would otherwise be padded with grey.
-_GDAL_SETTINGS = {"GDAL_CACHEMAX": 128, "GDAL_ERROR_ON_LIBJPEG_WARNING": True}
+_GDAL_SETTINGS = {"GDAL_CACHEMAX": 128 << 20, "GDAL_ERROR_ON_LIBJPEG_WARNING": True}
 
 # rasters with a transform but no CRS can be resampled onto each other; GDAL only wants to be told some CRS
 _ANY_CRS = 'LOCAL_CS["unknown",UNIT["metre",1]]'
@@ -57,7 +57,7 @@ class RasterioRaster:
         except OSError as error:
             raise InputError(f"{path}: cannot be opened ({error.strerror}); check the path") from None
         # a file that was written anew is another file: its old handles must not serve it
-        self._key = (path.resolve(), status.st_mtime_ns, status.st_size, grid)
+        self._key = (path, status.st_mtime_ns, status.st_size, grid)
         with _HANDLES.borrow(self._key, self._open) as dataset:
             if dataset.count == 0 or any(name.startswith("complex") for name in dataset.dtypes):
                 kind = "complex numbers" if dataset.count else "no raster of its own, only subdatasets"
@@ -140,8 +140,8 @@ class _Handles:
                 _close(surplus)
 
 
-# One limit has to hold for all rasters of the process, because the number of open files does.
-_HANDLES = _Handles(64)
+# One limit has to hold for all rasters of the process, because the number of open files does (256 on macOS).
+_HANDLES = _Handles(192)
 _OPENING = threading.Lock()
 
 

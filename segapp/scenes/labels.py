@@ -128,7 +128,7 @@ def _without_georeference(raster: Raster, band: int, rules: LabelRules, image: R
         raise InputError(f"{shapes}; give labels of the image's size, or files that both have a CRS")
     if rules.resample is None:
         raise InputError(
-            f"{shapes}, {factor} times {'coarser' if finer else 'finer'}, and they have no CRS in common; "
+            f"{shapes}: {factor} times {'finer' if finer else 'coarser'}, without a CRS in common; "
             f"if they show the same area, set 'resample' of the labels to 'majority' or 'nearest'"
         )
     if finer:

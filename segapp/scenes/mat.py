@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -25,16 +26,29 @@ _DTYPES: dict[str, np.dtype] = {
 }
 """The classes of MATLAB's arrays of numbers; all others (char, cell, struct, objects, ...) are no images."""
 
-# the array classes of version 5 in the order of their numbers, and its type of compressed elements
+# the array classes of version 5 in the order of their numbers, and its types of elements
 _CLASSES = (
     "", "cell", "struct", "object", "char", "sparse", "double", "single", "int8", "uint8", "int16", "uint16", "int32",
     "uint32", "int64", "uint64", "function", "opaque",
 )  # fmt: skip
 _COMPRESSED = 15
+_INT8, _INT32, _UINT32 = 1, 5, 6
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # bytes a number, by its type
 _LONGEST_HEADER = 4096
 
 # what SciPy's reader raises for damaged files, which it trusts more than it should
-_ERRORS = (MatReadError, ValueError, TypeError, OSError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+_ERRORS = (
+    MatReadError,
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    IndexError,
+    KeyError,
+    struct.error,
+    zlib.error,
+    ArithmeticError,
+)
 
 
 def open_mat(path: Path, variable: str | None, layout: Layout | None) -> Raster:
@@ -83,30 +97,42 @@ def _list_variables(path: Path) -> dict[str, Variable]:
 
 
 def _read_header(header: bytes, order: Literal["<", ">"]) -> tuple[str, Variable]:
-    """Name and kind of the variable whose matrix element begins with `header`."""
-    flags, offset = _element(header, 0, order)
+    """Name and kind of the variable whose matrix element begins with `header`; raises ValueError when it is damaged."""
+    flags, offset = _content(header, 0, order, _UINT32)
     bits = struct.unpack(f"{order}II", flags)[0]
     kind = _CLASSES[bits & 0xFF]
     if kind == "opaque":
-        name, offset = _element(header, offset, order)
-        _, offset = _element(header, offset, order)
-        kind = _element(header, offset, order)[0].decode("latin1")
+        name, offset = _content(header, offset, order, _INT8)
+        _, offset = _content(header, offset, order, _INT8)
+        kind = _content(header, offset, order, _INT8)[0].decode("latin1")
         return name.decode("latin1"), Variable((), None, _spoken(kind))
-    stored, offset = _element(header, offset, order)
+    stored, offset = _content(header, offset, order, _INT32)
     shape = struct.unpack(f"{order}{len(stored) // 4}i", stored)
-    name, _ = _element(header, offset, order)
-    kind = "logical" if bits & 0x0200 else kind
-    if bits & 0x0800:
-        return name.decode("latin1"), Variable(shape, None, f"complex {kind}")
+    name, offset = _content(header, offset, order, _INT8)
+    if kind in _DTYPES:  # SciPy takes the numbers' type and count on trust, and crashes where they are wrong
+        number, _, length, _ = _element(header, offset, order)
+        if min(shape) < 0 or length != math.prod(shape) * _SIZES[number]:
+            raise ValueError(f"variable '{name.decode('latin1')}' is damaged")
+        kind = "logical" if bits & 0x0200 else kind
+        if bits & 0x0800:
+            return name.decode("latin1"), Variable(shape, None, f"complex {kind}")
     return name.decode("latin1"), Variable(shape, _DTYPES.get(kind), _spoken(kind))
 
 
-def _element(data: bytes, offset: int, order: Literal["<", ">"]) -> tuple[bytes, int]:
-    """The content of the data element at `offset`, and where the next begins."""
+def _content(data: bytes, offset: int, order: Literal["<", ">"], expected: int) -> tuple[bytes, int]:
+    """The content of the data element of type `expected` at `offset`, and where the next begins."""
+    kind, start, length, following = _element(data, offset, order)
+    if kind != expected or start + length > len(data):
+        raise ValueError("the header of a variable is damaged")
+    return data[start : start + length], following
+
+
+def _element(data: bytes, offset: int, order: Literal["<", ">"]) -> tuple[int, int, int, int]:
+    """Type, start and length of the content of the data element at `offset`, and where the next begins."""
     kind, length = struct.unpack_from(f"{order}II", data, offset)
-    if kind >> 16:  # up to 4 bytes are packed beside their length
-        return data[offset + 4 : offset + 4 + (kind >> 16)], offset + 8
-    return data[offset + 8 : offset + 8 + length], offset + 8 + -(-length // 8) * 8
+    if kind >> 16:  # up to 4 bytes are packed beside their type and length
+        return kind & 0xFFFF, offset + 4, kind >> 16, offset + 8
+    return kind, offset + 8, length, offset + 8 + -(-length // 8) * 8
 
 
 def _load(path: Path, name: str) -> np.ndarray:
@@ -152,4 +178,6 @@ def _described(item: h5py.Group | h5py.Dataset, reverse: bool) -> Variable:
 
 def _spoken(kind: str) -> str:
     """What a user knows MATLAB's class `kind` as."""
-    return f"a MATLAB object ({kind})" if kind not in (*_DTYPES, "char", "cell", "struct", "sparse") else kind
+    return (
+        f"a MATLAB object ({kind})" if kind not in (*_DTYPES, "char", "cell", "struct", "sparse", "function") else kind
+    )

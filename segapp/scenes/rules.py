@@ -86,7 +86,7 @@ class ImageRules(Strict):
 
 
 class LabelRules(Strict):
-    """How label files are read: rasters by `variable` or `band`, vectors by `layer` and `attribute`."""
+    """How label files are read: rasters by `variable` or `band`, vectors by `layer`, `attribute` and `crs`."""
 
     variable: str | None = None
     """The variable of a MAT, HDF5 or NPZ file."""
@@ -96,6 +96,8 @@ class LabelRules(Strict):
     """The layer of a vector file; by default its first."""
     attribute: str | None = None
     """The field of a vector file that holds the class id or the class name; may be left out if it has one field."""
+    crs: str | None = None
+    """The CRS of a vector file that states none or a wrong one, as "EPSG:32633" or WKT."""
     resample: Literal["nearest", "majority"] | None = None
     """How labels on another grid are brought to the image's: the id at a pixel's centre, or the commonest id in it.
 

@@ -62,13 +62,20 @@ class VectorLabels:
                 f"{image_path}: has no CRS, so the vectors of {path} cannot be placed on it; "
                 f"georeference the image or give labels as a raster of its size"
             )
-        if information["crs"] is None:
-            raise InputError(f"{path}: has no CRS, so it cannot be placed on {image_path}; assign one")
+        stated = rules.crs or information["crs"]
+        if stated is None:
+            raise InputError(f"{path}: has no CRS, so it cannot be placed on {image_path}; set 'crs' of the labels")
         self._transform = Affine(*georeference.transform)
         try:
-            self._crs, self._file_crs = CRS.from_wkt(georeference.crs), CRS.from_user_input(information["crs"])
-        except CRSError as error:
-            raise InputError(f"{path}: its CRS or that of {image_path} is not understood ({error})") from None
+            self._crs, self._file_crs = CRS.from_wkt(georeference.crs), CRS.from_user_input(stated)
+        except (CRSError, ValueError):
+            raise InputError(f"{path}: its CRS '{stated}' is not understood; set 'crs' of the labels") from None
+        bounds = information["total_bounds"]
+        if self._file_crs.is_geographic and bounds is not None and max(map(abs, bounds)) > 360:
+            raise InputError(  # GeoJSON without a CRS counts as degrees, but programs write metres
+                f"{path}: its coordinates are no degrees, though its CRS is {stated}; set 'crs' of the labels "
+                f"(that of the image is {self._crs.to_string()})"
+            )
         self._attribute = self._choose_attribute([str(field) for field in information["fields"]])
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:

@@ -72,7 +72,7 @@ class ValidationConfig(Strict):
 class Recipe(Strict):
     """A whole training. An epoch is ``patches_per_image * images // batch`` steps."""
 
-    schema_version: Literal[1] = Field(default=1, alias="schema")
+    schema_version: Literal[1] = Field(alias="schema")
     description: str = ""
     patch_size: int = Field(default=128, ge=8, le=4096)
     patches_per_image: int = Field(default=100, ge=1)

@@ -67,9 +67,7 @@ class FormatChecks:
     def test_any_window_and_bands_are_cut_from_the_whole(self, path: Path, data: st.DataObject) -> None:
         height, width, count = self.pixels.shape
         row, col = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-        window = Window(
-            row, col, data.draw(st.integers(1, height - row)), data.draw(st.integers(1, width - col))
-        )
+        window = Window(row, col, data.draw(st.integers(1, height - row)), data.draw(st.integers(1, width - col)))
         bands = data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=count + 1))
         raster = self.open(path)
         pixels = raster.read(window, bands)
@@ -91,7 +89,9 @@ class FormatChecks:
         read_whole(raster)[:] = 0
         np.testing.assert_array_equal(read_whole(raster), self.pixels)
 
-    @pytest.mark.parametrize("window", [Window(-1, 0, 5, 5), Window(0, 50, 5, 5), Window(40, 0, 5, 5), Window(3, 3, 0, 2)])
+    @pytest.mark.parametrize(
+        "window", [Window(-1, 0, 5, 5), Window(0, 50, 5, 5), Window(40, 0, 5, 5), Window(3, 3, 0, 2)]
+    )
     def test_window_outside_is_a_programming_error(self, path: Path, window: Window) -> None:
         raster = self.open(path)
         with pytest.raises(ValueError, match="is not inside"):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_origin
 
 from segapp.errors import InputError
@@ -26,6 +29,7 @@ def write_tiff(path: Path, pixels: np.ndarray, *, mask: np.ndarray | None = None
     height, width, count = pixels.shape
     size = {"height": height, "width": width, "count": count, "dtype": pixels.dtype}
     with (
+        warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         rasterio.open(path, "w", **{"driver": "GTiff", **size, **profile}) as file,
     ):
@@ -35,7 +39,6 @@ def write_tiff(path: Path, pixels: np.ndarray, *, mask: np.ndarray | None = None
     return path
 
 
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 class RasterioChecks(FormatChecks):
     suffix: ClassVar[str] = ".tif"
     profile: ClassVar[dict[str, Any]] = {}
@@ -75,8 +78,6 @@ class TestPalettePng(FormatChecks):
     options: ClassVar = {"indexed": True}
 
     def write(self, folder: Path) -> Path:
-        from PIL import Image
-
         picture = Image.fromarray(self.pixels[..., 0], mode="P")
         picture.putpalette(noise(np.uint8, (15,)).tolist())
         picture.save(folder / "mask.png")
@@ -85,8 +86,8 @@ class TestPalettePng(FormatChecks):
 
 def test_palette_tiff_is_read_as_indexes(tmp_path: Path) -> None:
     indexes = noise(np.uint8, (20, 30)) % 3
-    path = write_tiff(tmp_path / "classes.tif", indexes, photometric="palette")
-    with rasterio.open(path, "r+") as file:
+    path = write_tiff(tmp_path / "classes.tif", indexes, photometric="palette", crs="EPSG:32633")
+    with warnings.catch_warnings(action="ignore"), rasterio.open(path, "r+") as file:
         file.write_colormap(1, {0: (255, 0, 0), 1: (0, 255, 0), 2: (0, 0, 255)})
     np.testing.assert_array_equal(read_whole(open_raster(path))[..., 0], indexes)
 
@@ -160,7 +161,7 @@ def test_more_rasters_than_open_files_are_served(tmp_path: Path) -> None:
     for name in names[1:]:
         name.hardlink_to(names[0])
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
     try:
         rasters = [open_raster(name) for name in names]
         sums = {int(read_whole(raster).sum()) for raster in rasters}

@@ -11,6 +11,7 @@ import pytest
 
 from segapp.errors import InputError
 from segapp.scenes.open import open_raster
+from segapp.windows import Window
 
 from .format_checks import FormatChecks, noise, read_whole
 
@@ -49,7 +50,9 @@ def test_datasets_are_listed_by_path_and_found_with_or_without_the_first_slash(t
         file["a/image"] = noise()
         file["a/labels"] = noise(np.uint8, (44, 53))
         file["note"] = "text"
-    with pytest.raises(InputError, match=r"scenes\.h5: holds several.* '/a/image' \(44x53x4 uint16\); '/a/labels' \(44"):
+    with pytest.raises(
+        InputError, match=r"scenes\.h5: holds several.* '/a/image' \(44x53x4 uint16\); '/a/labels' \(44"
+    ):
         open_raster(tmp_path / "scenes.h5")
     for name in ("/a/image", "a/image"):
         np.testing.assert_array_equal(read_whole(open_raster(tmp_path / "scenes.h5", variable=name)), noise())
@@ -103,6 +106,4 @@ def test_big_dataset_is_read_by_window_only(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "big.h5", "w") as file:  # a terabyte that was never written
         file.create_dataset("image", (400_000, 400_000, 3), np.uint16, chunks=(64, 64, 3), fillvalue=7)
     raster = open_raster(tmp_path / "big.h5")
-    from segapp.windows import Window
-
     assert (raster.read(Window(399_000, 5, 128, 128), [2]) == 7).all()

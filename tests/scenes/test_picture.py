@@ -41,7 +41,6 @@ class TestGreyPngAsMask(PictureChecks):
     options: ClassVar[dict[str, Any]] = {"indexed": True}
 
 
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 class TestDeepColourPng(FormatChecks):
     """16 bits a colour, which Pillow alone would cut down to 8."""
 

@@ -1,0 +1,123 @@
+"""The command line answers quickly, in one line where something is wrong, and with the stated exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from segapp.cli import main
+
+
+def _run(*arguments: str | Path) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def _loaded_after(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("arguments", ["['--help']", "['train', '--help']", "['train', '--output', 'x']"])
+def test_help_and_usage_errors_load_neither_tensorflow_nor_keras(arguments: str) -> None:
+    modules = _loaded_after(f"from segapp.cli import main\ntry:\n    main({arguments})\nexcept SystemExit:\n    pass")
+    assert "segapp.cli" in modules and not {"tensorflow", "keras"} & modules
+
+
+def test_readers_windows_and_metrics_load_neither_tensorflow_nor_keras() -> None:
+    modules = _loaded_after(
+        "import segapp.dataset, segapp.inspection, segapp.windows, segapp.evaluation.report, segapp.evaluation.evaluate\n"
+        "import segapp.patches.sampling, segapp.patches.augmentation, segapp.patches.statistics, segapp.training.recipe\n"
+        "import segapp.bundle, segapp.prediction.tiles, segapp.samples"
+    )
+    assert not {"tensorflow", "keras"} & modules
+
+
+def test_evaluate_prints_a_table_and_writes_json(trained: Path, samples: Path, tmp_path: Path) -> None:
+    code, out, _ = _run("evaluate", "--model", trained, "--data", samples, "--json", tmp_path / "scores.json")
+    assert code == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert f"mean IoU {scores['mean_iou']:.3f}" in out
+    assert all(c["name"] in out for c in scores["classes"])
+
+
+@pytest.mark.parametrize("what", ["model", "dataset", "image"])
+def test_inspect_tells_what_a_path_holds(what: str, trained: Path, samples: Path) -> None:
+    path = {"model": trained, "dataset": samples, "image": next(samples.parent.glob("train/*.tif"))}[what]
+    code, out, _ = _run("inspect", path)
+    assert code == 0
+    assert all(band in out for band in ("blue", "nir", "swir2"))
+
+
+def test_the_matlab_users_one_liner_trains(samples: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+    folder = samples.parent
+    (tmp_path / "classes.csv").write_text(_classes_csv(samples))
+    image = next(folder.glob("train/*.tif"))
+    val = next(folder.glob("val/*.tif"))
+    code, _, err = _run(
+        *("train", "--image", image, "--labels", folder / "labels" / image.name),
+        *("--val-image", val, "--val-labels", folder / "labels" / val.name),
+        *("--classes", tmp_path / "classes.csv", "--output", tmp_path / "mine"),
+        *("--recipe", tiny_recipe, "--steps", "2", "--quiet"),
+    )
+    assert (code, err) == (0, "")
+    assert (tmp_path / "mine" / "model.json").exists()
+
+
+def _classes_csv(samples: Path) -> str:
+    from segapp.dataset import read_dataset
+
+    table = read_dataset(samples).classes
+    rows = [f"{c.id},{c.name},{c.color},0" for c in table.classes] + [f"{i},,,1" for i in table.ignore]
+    return "\n".join(["id,name,color,ignore", *rows])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--output", "m"], "no data is given; give --data dataset.toml, or --image, --labels and --classes"),
+        (["train", "--data", "none.toml", "--output", "m"], "none.toml: no such file"),
+        (["train", "--data", "none.toml", "--image", "a.tif", "--output", "m"], "--data and --image exclude"),
+        (["train", "--data", "DATA"], "Missing option '--output'"),
+        (["train", "--data", "DATA", "--output", "m", "--recipe", "nosuch"], "there is no recipe 'nosuch'"),
+        (["train", "--data", "DATA", "--output", "m", "--steps", "0"], "steps"),
+        (["train", "--data", "DATA", "--output", "m", "--step", "1"], "--step"),
+        (["train", "--data", "DATA", "--output", "MODEL"], "exists already"),
+        (["evaluate", "--model", "none", "--data", "DATA"], "none: is no model directory"),
+        (["evaluate", "--model", "MODEL", "--data", "none.toml"], "none.toml: no such file"),
+        (["evaluate", "--model", "MODEL", "--data", "DATA", "--json", "none/s.json"], "its folder does not exist"),
+        (["inspect", "none.tif"], "none.tif"),
+        (["nosuch"], "nosuch"),
+    ],
+)
+def test_a_mistake_is_one_line_with_exit_code_2(
+    arguments: list[str], message: str, trained: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = {"DATA": str(samples), "MODEL": str(trained)}
+    code, out, err = _run(*(named.get(argument, argument) for argument in arguments))
+    assert code == 2 and out == ""
+    assert err.startswith("segapp: ") and err.count("\n") == 1
+    assert message in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_training_leaves_130_and_says_how_to_go_on(
+    samples: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segapp.training import loop
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop.Trainer, "step", interrupt)
+    code, _, err = _run("train", "--data", samples, "--recipe", tiny_recipe, "--output", tmp_path / "m", "--quiet")
+    assert code == 130 and "--resume" in err
+    assert not (tmp_path / "m").exists()

@@ -1,0 +1,66 @@
+"""Several devices train as one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Logical devices must be made before TensorFlow starts, hence a process of its own.
+_CURVES = """
+import json, sys
+import keras, numpy as np
+from segapp.training.devices import make_repeatable, make_strategy
+two = make_strategy("cpu:2")
+from segapp.nets.config import UNetConfig
+from segapp.nets.unet import unet
+from segapp.patches.augmentation import Augmentation
+from segapp.patches.pipeline import PatchStream
+from segapp.patches.sampling import PatchSource
+from segapp.patches.statistics import band_statistics
+from segapp.training.loop import Trainer
+from segapp.training.losses import make_loss
+from segapp.training.optimizers import LearningRate, make_optimizer
+from segapp.training.recipe import LossConfig, OptimizerConfig, ScheduleConfig
+from tests.toy import ToyScene
+
+rng = np.random.default_rng(0)
+labels = np.kron(rng.integers(3, size=(8, 8)), np.ones((16, 16), int)).astype(np.uint8)
+labels[:40, :40] = 255  # replicas see different numbers of labelled pixels
+scene = ToyScene(rng.normal(size=(128, 128, 3)) + labels[..., None] % 3, labels)
+stream = PatchStream(PatchSource([scene], 32, 0), Augmentation(), band_statistics([scene]))
+config = OptimizerConfig(name="sgdm", l2=1e-3, clip=0.05, clip_by="parameter")
+
+def curve(strategy):
+    make_repeatable(0)
+    with strategy.scope():
+        model = unet(3, 3, UNetConfig(depth=2, filters=4, dropout=0, batch_norm=True))
+        optimizer = make_optimizer(config, LearningRate(ScheduleConfig(name="constant", rate=0.1), 20, 20), 0.9)
+    trainer = Trainer(model, optimizer, make_loss(LossConfig(dice=1), np.ones(3, np.float32)), config, strategy)
+    batches = trainer.distribute(stream.batches(8))
+    losses = [float(trainer.step(batches).loss) for _ in range(20)]
+    with trainer.averaged_weights():
+        averaged = float(np.abs(model.get_layer("bridge_conv_1").kernel.numpy()).sum())
+    return losses, averaged
+
+json.dump({"one": curve(make_strategy("cpu:1")), "two": curve(two)}, sys.stdout)
+"""
+
+
+def test_two_devices_give_the_loss_curve_of_one() -> None:
+    """Same global batch, dropout off, clipping by parameter and batch norm on, 20 steps, relative 1e-4."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CURVES],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    curves = json.loads(done.stdout)
+    one, two = curves["one"], curves["two"]
+    assert one[0][-1] < 0.9 * one[0][0]
+    assert two[0] == pytest.approx(one[0], rel=1e-4)
+    assert two[1] == pytest.approx(one[1], rel=1e-4)
