@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from segapp.bands import Band
 from segapp.classes import ClassTable
@@ -50,7 +51,7 @@ class ModelSpec(Strict):
     schema_version: Literal[1] = Field(alias="schema")
     name: str
     network: UNetConfig
-    bands: tuple[Band, ...]
+    bands: tuple[Band, ...] = Field(min_length=1)
     classes: ClassTable
     normalization: Normalization
     patch_size: int
@@ -58,6 +59,12 @@ class ModelSpec(Strict):
     scores: dict[str, Any] = Field(default_factory=dict)
     limits: str = ""
     weights: WeightsFile = WeightsFile()
+
+    @model_validator(mode="after")
+    def _normalizes_each_band(self) -> ModelSpec:
+        if not len(self.normalization.mean) == len(self.normalization.std) == len(self.bands):
+            raise ValueError(f"normalization needs one mean and one std for each of the {len(self.bands)} bands")
+        return self
 
     def build(self) -> keras.Model:
         """The network with fresh weights: (N, H, W, C) float32 in the bands' units to (N, H, W, K) probabilities."""
@@ -133,7 +140,9 @@ def load(folder: str | Path) -> keras.Model:
         raise InputError(f"{weights}: is not the file that {MODEL_FILE} names (SHA-256 differs); copy both again")
     model = spec.build()
     try:
-        model.load_weights(weights)
+        with warnings.catch_warnings():  # Keras warns of every layer before it raises
+            warnings.simplefilter("ignore")
+            model.load_weights(weights)
     except (ValueError, KeyError, OSError) as error:
         raise InputError(f"{weights}: does not fit the network in {MODEL_FILE} ({error}); copy both again") from None
     model.spec = spec

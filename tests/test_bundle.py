@@ -49,7 +49,11 @@ def test_bands_and_units_survive(trained: Path, samples: Path) -> None:
         (lambda folder: (folder / "model.json").write_text("[]"), "model.json"),
         (lambda folder: _edit(folder, schema=99), "schema 99 is not 1"),
         (lambda folder: _edit(folder, nam="x"), "unknown key 'nam'; did you mean 'name'"),
-        (lambda folder: _edit(folder, bands=[]), "model.json"),
+        (lambda folder: _edit(folder, bands=[]), "bands: "),
+        (
+            lambda folder: _edit(folder, normalization={"mean": [0], "std": [1]}),
+            "one mean and one std for each of the 6",
+        ),
         (lambda folder: (folder / "model.weights.h5").unlink(), "cannot be read"),
         (lambda folder: (folder / "model.weights.h5").write_bytes(b"x"), "SHA-256 differs"),
         (lambda folder: _edit(folder, network={"depth": 3, "filters": 4}), "does not fit the network"),

@@ -32,11 +32,9 @@ def test_help_and_usage_errors_load_neither_tensorflow_nor_keras(arguments: str)
 
 
 def test_readers_windows_and_metrics_load_neither_tensorflow_nor_keras() -> None:
-    modules = _loaded_after(
-        "import segapp.dataset, segapp.inspection, segapp.windows, segapp.evaluation.report, segapp.evaluation.evaluate\n"
-        "import segapp.patches.sampling, segapp.patches.augmentation, segapp.patches.statistics, segapp.training.recipe\n"
-        "import segapp.bundle, segapp.prediction.tiles, segapp.samples"
-    )
+    rooms = ["dataset", "inspection", "windows", "bundle", "samples", "prediction.tiles", "training.recipe"]
+    rooms += ["evaluation.report", "evaluation.evaluate", "patches.sampling", "patches.augmentation"]
+    modules = _loaded_after("\n".join(f"import segapp.{room}" for room in rooms))
     assert not {"tensorflow", "keras"} & modules
 
 

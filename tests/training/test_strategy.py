@@ -32,13 +32,13 @@ labels = np.kron(rng.integers(3, size=(8, 8)), np.ones((16, 16), int)).astype(np
 labels[:40, :40] = 255  # replicas see different numbers of labelled pixels
 scene = ToyScene(rng.normal(size=(128, 128, 3)) + labels[..., None] % 3, labels)
 stream = PatchStream(PatchSource([scene], 32, 0), Augmentation(), band_statistics([scene]))
-config = OptimizerConfig(name="sgdm", l2=1e-3, clip=0.05, clip_by="parameter")
+config = OptimizerConfig(name="sgdm", momentum=0.9, l2=1e-4, clip=0.05, clip_by="parameter")
 
 def curve(strategy):
     make_repeatable(0)
     with strategy.scope():
         model = unet(3, 3, UNetConfig(depth=2, filters=4, dropout=0, batch_norm=True))
-        optimizer = make_optimizer(config, LearningRate(ScheduleConfig(name="constant", rate=0.1), 20, 20), 0.9)
+        optimizer = make_optimizer(config, LearningRate(ScheduleConfig(name="constant", rate=0.05), 20, 20), 0.9)
     trainer = Trainer(model, optimizer, make_loss(LossConfig(dice=1), np.ones(3, np.float32)), config, strategy)
     batches = trainer.distribute(stream.batches(8))
     losses = [float(trainer.step(batches).loss) for _ in range(20)]

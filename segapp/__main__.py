@@ -1,0 +1,5 @@
+"""``python -m segapp`` is the command line."""
+
+from segapp.cli import main
+
+main()
