@@ -16,6 +16,7 @@ from rich.table import Table
 from segapp.bands import Band
 from segapp.classes import ClassTable
 from segapp.dataset import Dataset
+from segapp.patches.statistics import RunningStatistics
 from segapp.scenes.blocks import Role
 from segapp.scenes.raster_scene import open_scene
 from segapp.scenes.rules import ImageRules
@@ -107,39 +108,12 @@ class ImageSummary:
         return asdict(self)
 
 
-class _Ranges:
-    """Running minimum, maximum, mean and standard deviation of each band (Chan, Golub and LeVeque 1983)."""
-
-    def __init__(self, bands: tuple[Band, ...]) -> None:
-        self._bands = bands
-        self._count = 0
-        self._minimum = np.full(len(bands), np.inf)
-        self._maximum = np.full(len(bands), -np.inf)
-        self._mean = np.zeros(len(bands))
-        self._squares = np.zeros(len(bands))  # sum of squared distances from the mean
-
-    def add(self, pixels: np.ndarray) -> None:
-        """Take in (n, C) float64 valid pixels."""
-        if not len(pixels):
-            return
-        mean = pixels.mean(axis=0)
-        total = self._count + len(pixels)
-        distance = mean - self._mean
-        self._squares += ((pixels - mean) ** 2).sum(axis=0) + distance**2 * self._count * len(pixels) / total
-        self._mean += distance * len(pixels) / total
-        self._minimum = np.minimum(self._minimum, pixels.min(axis=0))
-        self._maximum = np.maximum(self._maximum, pixels.max(axis=0))
-        self._count = total
-
-    def summary(self) -> tuple[BandSummary, ...]:
-        """One entry a band."""
-        if not self._count:
-            return tuple(BandSummary(band.name, band.unit, None, None, None, None) for band in self._bands)
-        std = np.sqrt(self._squares / self._count)
-        columns = (values.tolist() for values in (self._minimum, self._mean, self._maximum, std))
-        return tuple(
-            BandSummary(band.name, band.unit, *values) for band, *values in zip(self._bands, *columns, strict=True)
-        )
+def _band_summaries(bands: tuple[Band, ...], running: RunningStatistics) -> tuple[BandSummary, ...]:
+    """One entry a band."""
+    if not running.pixels:
+        return tuple(BandSummary(band.name, band.unit, None, None, None, None) for band in bands)
+    columns = (values.tolist() for values in (running.minimum, running.mean, running.maximum, running.std))
+    return tuple(BandSummary(band.name, band.unit, *values) for band, *values in zip(bands, *columns, strict=True))
 
 
 def inspect_dataset(dataset: Dataset) -> DatasetSummary:
@@ -149,7 +123,7 @@ def inspect_dataset(dataset: Dataset) -> DatasetSummary:
     """
     roles, scenes = [], []
     for role in dataset.roles:
-        ranges, counts = _Ranges(dataset.bands), Counter[int | float]()
+        ranges, counts = RunningStatistics(len(dataset.bands)), Counter[int | float]()
         unlabelled = 0
         for scene in dataset.scenes(role):
             invalid, found, without = _read_through(scene, ranges)
@@ -159,7 +133,7 @@ def inspect_dataset(dataset: Dataset) -> DatasetSummary:
             share = invalid / (scene.shape[0] * scene.shape[1])
             scenes.append(SceneSummary(scene.name, scene.path, role, *scene.shape, share, unknown))
         classes = tuple(ClassSummary(c.id, c.name, counts[c.id]) for c in dataset.classes.classes)
-        roles.append(RoleSummary(role, ranges.summary(), classes, unlabelled))
+        roles.append(RoleSummary(role, _band_summaries(dataset.bands, ranges), classes, unlabelled))
     warnings = (*_leaks(dataset), *_scene_warnings(scenes), *_role_warnings(roles))
     return DatasetSummary(dataset.name, dataset.path, tuple(roles), tuple(scenes), warnings)
 
@@ -167,7 +141,7 @@ def inspect_dataset(dataset: Dataset) -> DatasetSummary:
 def inspect_scene(path: Path, rules: ImageRules | None = None) -> ImageSummary:
     """Read an image once, window by window. Raises InputError where it cannot be read."""
     scene = open_scene([path], rules or ImageRules())
-    ranges = _Ranges(scene.bands)
+    ranges = RunningStatistics(len(scene.bands))
     invalid, _, _ = _read_through(scene, ranges)
     crs = scene.georeference.crs if scene.georeference else None
     return ImageSummary(
@@ -175,7 +149,7 @@ def inspect_scene(path: Path, rules: ImageRules | None = None) -> ImageSummary:
         *scene.shape,
         str(scene.raster.dtype),
         CRS.from_wkt(crs).to_string() if crs else None,
-        ranges.summary(),
+        _band_summaries(scene.bands, ranges),
         invalid / (scene.shape[0] * scene.shape[1]),
     )
 
@@ -195,15 +169,14 @@ def print_summary(summary: DatasetSummary | ImageSummary, console: Console) -> N
         console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
 
 
-def _read_through(scene: Scene, ranges: _Ranges) -> tuple[int, Counter[int | float], int]:
+def _read_through(scene: Scene, ranges: RunningStatistics) -> tuple[int, Counter[int | float], int]:
     """The numbers of invalid pixels, of pixels of each id, and of pixels without any id."""
     invalid, unlabelled = 0, 0
     counts: Counter[int | float] = Counter()
     for window in grid(whole(scene.shape), _READ, _READ):
         pixels = scene.read(window)
-        valid = ~np.isnan(pixels[..., 0])
-        ranges.add(pixels[valid].astype(np.float64))
-        invalid += int(valid.size - valid.sum())
+        ranges.add(pixels)
+        invalid += int(np.isnan(pixels[..., 0]).sum())
         if scene.labelled:
             ids, labelled = scene.read_label_ids(window)
             labelled = labelled & (ids == ids)  # NaN means unlabelled

@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from skimage.io import imsave
 
+from segapp.bundle import read_spec
 from segapp.cli import main
+from tests.scenes.test_mat import write_mat73
 
 
 def _run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -54,27 +58,25 @@ def test_inspect_tells_what_a_path_holds(what: str, trained: Path, samples: Path
     assert all(band in out for band in ("blue", "nir", "swir2"))
 
 
-def test_the_matlab_users_one_liner_trains(samples: Path, tiny_recipe: Path, tmp_path: Path) -> None:
-    folder = samples.parent
-    (tmp_path / "classes.csv").write_text(_classes_csv(samples))
-    image = next(folder.glob("train/*.tif"))
-    val = next(folder.glob("val/*.tif"))
-    code, _, err = _run(
-        *("train", "--image", image, "--labels", folder / "labels" / image.name),
-        *("--val-image", val, "--val-labels", folder / "labels" / val.name),
-        *("--classes", tmp_path / "classes.csv", "--output", tmp_path / "mine"),
-        *("--recipe", tiny_recipe, "--steps", "2", "--quiet"),
-    )
+def test_the_matlab_users_one_liner_trains(tiny_recipe: Path, tmp_path: Path) -> None:
+    """Files as in MathWorks' multispectral example: v7.3 MAT with a seventh band that is the mask, labels as PNG."""
+    rng = np.random.default_rng(0)
+    for role in ("train", "val"):
+        labels = np.kron(rng.integers(1, 3, (6, 8)), np.ones((10, 10), int)).astype(np.uint8)
+        image = np.repeat(labels[..., None].astype(np.uint16) * 1000, 7, -1)
+        image[..., 6] = 65535
+        image[:5, :, 6] = 0
+        write_mat73(tmp_path / f"{role}_data.mat", **{f"{role}_data": image})
+        imsave(tmp_path / f"{role}_labels.png", labels, check_contrast=False)
+    (tmp_path / "classes.csv").write_text("id,name,color\n1,RoadMarkings,#ff0000\n2,Tree,\n")
+    arguments = [f"--{option}" for option in ("image", "labels", "val-image", "val-labels", "classes", "output")]
+    files = ("train_data.mat", "train_labels.png", "val_data.mat", "val_labels.png", "classes.csv", "mine")
+    pairs = [part for option, file in zip(arguments, files, strict=True) for part in (option, tmp_path / file)]
+    code, _, err = _run("train", *pairs, "--mask-band", "7", "--recipe", tiny_recipe, "--steps", "2", "--quiet")
     assert (code, err) == (0, "")
-    assert (tmp_path / "mine" / "model.json").exists()
-
-
-def _classes_csv(samples: Path) -> str:
-    from segapp.dataset import read_dataset
-
-    table = read_dataset(samples).classes
-    rows = [f"{c.id},{c.name},{c.color},0" for c in table.classes] + [f"{i},,,1" for i in table.ignore]
-    return "\n".join(["id,name,color,ignore", *rows])
+    spec = read_spec(tmp_path / "mine")
+    assert len(spec.bands) == 6 and spec.classes.names == ["RoadMarkings", "Tree"]
+    assert spec.scores["val"]["pixels"] == 55 * 80
 
 
 @pytest.mark.parametrize(

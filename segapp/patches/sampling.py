@@ -16,7 +16,7 @@ from segapp.windows import Window, grid, whole
 
 _TRIES = 8
 _POSITIONS_PER_CLASS = 20_000
-_SCAN_ROWS = 512
+_SCAN_ROWS = 256
 
 
 class Sampling(Strict):
@@ -53,27 +53,27 @@ def random_for(seed: int, index: int, purpose: int) -> np.random.Generator:
 def find_class_positions(scenes: Sequence[Scene], classes: int, seed: int) -> ClassPositions:
     """Read all labels once, by strips of rows, and keep a uniform sample of each class's pixels.
 
-    The sample keeps the pixels with the smallest random keys, so memory is bounded whatever the scenes' size.
+    Every pixel draws a random key, and each class keeps the pixels with the smallest: memory is bounded whatever the
+    size of the scenes.
     """
-    best: list[np.ndarray] = [np.empty((0, 4)) for _ in range(classes)]
+    kept = [np.empty((0, 4)) for _ in range(classes)]  # key, scene, row, column
+    highest = np.full(classes, np.inf)
     counts = np.zeros(classes, np.int64)
     rng = np.random.default_rng(seed)
     for number, scene in enumerate(scenes):
         for strip in grid(whole(scene.shape), _SCAN_ROWS, scene.shape[1]):
             labels = scene.read_labels(strip)
+            counts += np.bincount(labels.ravel(), minlength=IGNORED_INDEX + 1)[:classes]
+            keys = rng.random(labels.shape, np.float32)
             for index in range(classes):
-                rows, cols = np.nonzero(labels == index)
-                if not len(rows):
-                    continue
-                counts[index] += len(rows)
-                keys = rng.random(len(rows))
-                rows = rows + strip.row
-                found = np.column_stack([keys, np.full(len(rows), number), rows, cols])
-                merged = np.concatenate([best[index], found])
+                rows, cols = np.nonzero((labels == index) & (keys < highest[index]))
+                found = np.column_stack([keys[rows, cols], np.full(len(rows), number), rows + strip.row, cols])
+                merged = np.concatenate([kept[index], found])
                 if len(merged) > _POSITIONS_PER_CLASS:
                     merged = merged[np.argpartition(merged[:, 0], _POSITIONS_PER_CLASS)[:_POSITIONS_PER_CLASS]]
-                best[index] = merged
-    columns = [tuple(b[:, column].astype(np.int64) for b in best) for column in (1, 2, 3)]
+                    highest[index] = merged[:, 0].max()
+                kept[index] = merged
+    columns = [tuple(one[:, column].astype(np.int64) for one in kept) for column in (1, 2, 3)]
     return ClassPositions(columns[0], columns[1], columns[2], counts / max(1, counts.sum()))
 
 

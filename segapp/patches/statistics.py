@@ -1,4 +1,4 @@
-"""Mean and standard deviation of each band over the valid pixels of scenes of any size."""
+"""Mean, spread and range of each band over the valid pixels of scenes of any size."""
 
 from __future__ import annotations
 
@@ -15,6 +15,39 @@ _TILE = 512
 _TILES_PER_SCENE = 64
 
 
+class RunningStatistics:
+    """Statistics of (n, bands) pixels that come in parts.
+
+    Parts are merged as in Chan, Golub and LeVeque (1983), which stays exact where sums of squares do not.
+    """
+
+    def __init__(self, bands: int) -> None:
+        self.pixels = 0
+        self.minimum = np.full(bands, np.inf)
+        self.maximum = np.full(bands, -np.inf)
+        self.mean = np.zeros(bands)
+        self._squares = np.zeros(bands)  # sum of squared distances from the mean
+
+    def add(self, pixels: np.ndarray) -> None:
+        """Take in the valid ones of (..., bands) float pixels; those with NaN in the first band are left out."""
+        pixels = pixels[~np.isnan(pixels[..., 0])].astype(np.float64)
+        if not len(pixels):
+            return
+        mean = pixels.mean(axis=0)
+        total = self.pixels + len(pixels)
+        distance = mean - self.mean
+        self._squares += ((pixels - mean) ** 2).sum(axis=0) + distance**2 * self.pixels * len(pixels) / total
+        self.mean = self.mean + distance * len(pixels) / total
+        self.minimum = np.minimum(self.minimum, pixels.min(axis=0))
+        self.maximum = np.maximum(self.maximum, pixels.max(axis=0))
+        self.pixels = total
+
+    @property
+    def std(self) -> np.ndarray:
+        """(bands,) standard deviation; 0 before any pixel came in."""
+        return np.sqrt(self._squares / max(1, self.pixels))
+
+
 @dataclass(frozen=True)
 class BandStatistics:
     """(C,) float64 mean and standard deviation of each band in its own units, over `pixels` valid pixels."""
@@ -27,28 +60,17 @@ class BandStatistics:
 def band_statistics(scenes: Sequence[Scene]) -> BandStatistics:
     """Stream over the scenes by tiles; of a scene with more than 64 tiles of 512 pixels, 64 evenly spread ones count.
 
-    Partial results are merged as in Chan, Golub and LeVeque (1983), which stays exact where sums of squares do not.
-    Raises InputError if no valid pixel is found.
+    A constant band has the standard deviation 1, so that it can be divided by. Raises InputError if no pixel is valid.
     """
-    count, mean, moment = 0, np.zeros(1), np.zeros(1)
+    running = RunningStatistics(len(scenes[0].bands))
     for scene in scenes:
         for window in _spread(list(grid(whole(scene.shape), _TILE, _TILE))):
-            pixels = scene.read(window)
-            pixels = pixels[np.isfinite(pixels[..., 0])].astype(np.float64)
-            if not len(pixels):
-                continue
-            tile_mean = pixels.mean(0)
-            delta = tile_mean - mean
-            total = count + len(pixels)
-            moment = moment + ((pixels - tile_mean) ** 2).sum(0) + delta**2 * count * len(pixels) / total
-            mean = mean + delta * len(pixels) / total
-            count = total
-    if not count:
+            running.add(scene.read(window))
+    if not running.pixels:
         raise InputError(
             f"{scenes[0].path}: no valid pixel in any training scene; check nodata, mask and quality rules"
         )
-    std = np.sqrt(moment / count)
-    return BandStatistics(mean, np.where(std > 0, std, 1.0), count)
+    return BandStatistics(running.mean, np.where(running.std > 0, running.std, 1.0), running.pixels)
 
 
 def _spread(tiles: list[Window]) -> list[Window]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from rasterio.crs import CRS
-from rasterio.transform import Affine
+from rasterio.transform import Affine, rowcol, xy
 
 from segapp.errors import InputError
 from segapp.scenes.geotiff import RasterioRaster
@@ -45,10 +45,10 @@ def same_grid(one: Raster, other: Raster) -> bool:
     if _crs(one.georeference) != _crs(other.georeference):
         return False
     height, width = one.shape
-    corners = np.array([[0, width, 0, width], [0, 0, height, height]])
-    x, y = Affine(*one.georeference.transform) * (corners[0], corners[1])
-    columns, rows = ~Affine(*other.georeference.transform) * (x, y)
-    return bool(np.abs(np.array([columns, rows]) - corners).max() <= 0.01)
+    corners = np.array([[0, 0, height, height], [0, width, 0, width]])  # rows, columns
+    x, y = xy(Affine(*one.georeference.transform), *corners, offset="ul")
+    there = rowcol(Affine(*other.georeference.transform), x, y, op=float)
+    return bool(np.abs(np.array(there) - corners).max() <= 0.01)
 
 
 class StackedRaster:

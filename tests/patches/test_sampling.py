@@ -98,3 +98,15 @@ def test_large_scenes_are_read_by_window_only() -> None:
 def test_no_training_scene_is_a_clear_error() -> None:
     with pytest.raises(InputError, match="role train"):
         PatchSource([], 16, 0)
+
+
+def test_kept_positions_are_a_uniform_sample_of_their_class() -> None:
+    labels = np.zeros((700, 400), np.uint8)
+    labels[:, 200:] = 1
+    positions = find_class_positions([ToyScene(np.zeros((700, 400, 1)), labels)], 2, seed=0)
+    for index in (0, 1):
+        rows, cols = positions.row[index], positions.col[index]
+        assert len(rows) == 20_000 and len({*zip(rows.tolist(), cols.tolist(), strict=True)}) == 20_000
+        assert (labels[rows, cols] == index).all()
+        shares = np.histogram(rows, bins=7, range=(0, 700))[0] / 20_000
+        np.testing.assert_allclose(shares, 1 / 7, atol=0.02)
