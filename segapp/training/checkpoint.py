@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,5 +68,5 @@ def _open(file: Path) -> np.lib.npyio.NpzFile:
         return np.load(file, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{file}: no such checkpoint, so nothing can be resumed; start without --resume") from None
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{file}: is no checkpoint of segapp ({error}); start again without --resume") from None
