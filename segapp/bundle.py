@@ -10,16 +10,14 @@ import json
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from segapp.bands import Band
-from segapp.classes import ClassTable
-from segapp.configuration import Strict, validate
+from segapp.card import model_card
+from segapp.configuration import validate
 from segapp.errors import InputError
-from segapp.nets.config import UNetConfig
+from segapp.model_spec import ModelSpec
 
 if TYPE_CHECKING:
     import keras
@@ -28,64 +26,11 @@ SCHEMA = 1
 MODEL_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "model.weights.h5", "README.md"
 
 
-class Normalization(Strict):
-    """What the network's first layer subtracts and divides by, one number a band in the band's units."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-class WeightsFile(Strict):
-    """How the weights are stored, and the SHA-256 of the file."""
-
-    dtype: Literal["float32", "float16"] = "float32"
-    sha256: str = ""
-
-
-class ModelSpec(Strict):
-    """Everything about a model but its weights, as `model.json` holds it.
-
-    `network` shapes the U-Net; `provenance` says how the model was made; `scores` holds what was measured, by role.
-    """
-
-    schema_version: Literal[1] = Field(alias="schema")
-    name: str
-    network: UNetConfig
-    bands: tuple[Band, ...] = Field(min_length=1)
-    classes: ClassTable
-    normalization: Normalization
-    patch_size: int
-    provenance: dict[str, Any] = Field(default_factory=dict)
-    scores: dict[str, Any] = Field(default_factory=dict)
-    limits: str = ""
-    weights: WeightsFile = WeightsFile()
-
-    @model_validator(mode="after")
-    def _normalizes_each_band(self) -> ModelSpec:
-        if not len(self.normalization.mean) == len(self.normalization.std) == len(self.bands):
-            raise ValueError(f"normalization needs one mean and one std for each of the {len(self.bands)} bands")
-        return self
-
-    def build(self) -> keras.Model:
-        """The network with fresh weights: (N, H, W, C) float32 in the bands' units to (N, H, W, K) probabilities."""
-        from segapp.nets.unet import unet
-
-        return unet(
-            len(self.bands),
-            len(self.classes),
-            self.network,
-            mean=self.normalization.mean,
-            std=self.normalization.std,
-        )
-
-
 def write_model(folder: Path, model: keras.Model, spec: ModelSpec) -> ModelSpec:
     """Write the three files into `folder`, each by rename when whole, `model.json` last; returns the spec as written.
 
     With ``spec.weights.dtype == "float16"`` the weights are stored at half precision.
     """
-    from segapp.card import model_card
-
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
         weights = Path(temporary) / WEIGHTS_FILE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segapp.bundle import ModelSpec
+    from segapp.model_spec import ModelSpec
 
 
 def model_card(spec: ModelSpec) -> str:

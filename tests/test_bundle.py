@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import segapp
-from segapp.bundle import WeightsFile, read_spec, write_model
+from segapp.bundle import read_spec, write_model
+from segapp.model_spec import WeightsFile
 
 
 def _image() -> np.ndarray:

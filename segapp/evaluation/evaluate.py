@@ -16,7 +16,7 @@ from segapp.scenes.scene import Scene
 from segapp.windows import whole
 
 if TYPE_CHECKING:
-    from segapp.bundle import ModelSpec
+    from segapp.model_spec import ModelSpec
     from segapp.prediction.engine import Predictor
 
 

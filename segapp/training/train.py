@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import math
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +15,18 @@ import numpy as np
 import tensorflow as tf
 
 import segapp
-from segapp.bundle import ModelSpec, Normalization, load, write_model
+from segapp.bundle import load, write_model
 from segapp.dataset import Dataset, read_dataset
 from segapp.errors import InputError
 from segapp.evaluation.evaluate import score_scenes
-from segapp.patches.memory import hold_in_memory
-from segapp.patches.pipeline import PatchStream
-from segapp.patches.sampling import ClassPositions, PatchSource, find_class_positions
-from segapp.patches.statistics import band_statistics
 from segapp.prediction.engine import Predictor
-from segapp.scenes.scene import Scene
 from segapp.training.checkpoint import Progress, read_settings, restore_checkpoint, save_checkpoint
-from segapp.training.devices import (
-    ComputePrecision,
-    Precision,
-    choose_precision,
-    computing_in,
-    make_repeatable,
-    make_strategy,
-)
+from segapp.training.devices import Precision, choose_precision, make_repeatable, make_strategy
 from segapp.training.display import Display
 from segapp.training.loop import StepResult, Trainer
-from segapp.training.losses import class_weights, make_loss
-from segapp.training.optimizers import LearningRate, make_optimizer
 from segapp.training.recipe import Recipe, read_recipe
 from segapp.training.records import LogRow, TrainingLog
+from segapp.training.run import Run, build_trainer, prepare
 from segapp.training.validation import validate_on
 
 CHECKPOINT_FILE = "checkpoint.npz"
@@ -86,97 +72,18 @@ def train(
     compute_precision = choose_precision(precision)
     display = Display(quiet)
     display.say(f"{dataset.name}: reading scenes")
-    run = _prepare(dataset, recipe, seed, compute_precision)
+    run = prepare(dataset, recipe, seed, compute_precision)
     if checkpoint.exists():
         _check_same_settings(checkpoint, run.settings)
     elif resume:
         display.say("nothing to resume, so starting at step 0")
-    trainer = _build(run, strategy, compute_precision)
+    trainer = build_trainer(run, strategy, compute_precision)
     _fit(run, trainer, partial, display, callbacks)
     return _finish(run, partial, output, display, command, strategy.num_replicas_in_sync)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What a run is made of, before anything is trained."""
-
-    dataset: Dataset
-    recipe: Recipe
-    seed: int
-    train_scenes: Sequence[Scene]
-    val_scenes: Sequence[Scene]
-    stream: PatchStream
-    positions: ClassPositions | None
-    spec: ModelSpec
-    steps_per_epoch: int
-    total_steps: int
-    settings: dict[str, Any]
-
-
-def _prepare(dataset: Dataset, recipe: Recipe, seed: int, precision: str) -> _Run:
-    reach = math.ceil(recipe.patch_size * (1 + recipe.augmentation.scale))
-    found = dataset.scenes("train", reach)
-    if not found:
-        raise InputError(f'{dataset.path}: no scene has the role train; give one that role, or split = "blocks"')
-    train_scenes = hold_in_memory(found)
-    statistics = band_statistics(train_scenes)
-    if recipe.input == "zerocenter":
-        statistics = replace(statistics, std=np.ones_like(statistics.std))
-    positions = None
-    if recipe.sampling.balance or recipe.loss.class_weights != "none":
-        positions = find_class_positions(train_scenes, len(dataset.classes), seed)
-        if not positions.share.any():
-            raise InputError(f"{dataset.path}: the training scenes hold no labelled pixel; check classes and 'ignore'")
-    spec = ModelSpec(
-        schema=1,
-        name=dataset.name,
-        network=recipe.network,
-        bands=dataset.bands,
-        classes=dataset.classes,
-        normalization=Normalization(mean=tuple(statistics.mean.tolist()), std=tuple(statistics.std.tolist())),
-        patch_size=recipe.patch_size,
-    )
-    return _Run(
-        dataset,
-        recipe,
-        seed,
-        train_scenes,
-        hold_in_memory(dataset.scenes("val", reach)),
-        PatchStream(
-            PatchSource(train_scenes, recipe.patch_size, seed, recipe.sampling, positions),
-            recipe.augmentation,
-            statistics,
-        ),
-        positions,
-        spec,
-        recipe.steps_per_epoch(len(train_scenes)),
-        recipe.total_steps(len(train_scenes)),
-        {
-            "recipe": recipe.model_dump(mode="json"),
-            "seed": seed,
-            "precision": precision,
-            "training scenes": len(train_scenes),
-            "bands": [band.model_dump(mode="json") for band in dataset.bands],
-            "classes": dataset.classes.model_dump(mode="json"),
-        },
-    )
-
-
-def _build(run: _Run, strategy: tf.distribute.Strategy, precision: ComputePrecision) -> Trainer:
-    recipe = run.recipe
-    share = run.positions.share if run.positions else np.ones(len(run.dataset.classes))
-    with strategy.scope(), computing_in(precision):
-        model = run.spec.build()
-        rate = LearningRate(recipe.schedule, run.total_steps, run.steps_per_epoch)
-        optimizer = make_optimizer(recipe.optimizer, rate, recipe.average)
-        if precision == "float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    loss = make_loss(recipe.loss, class_weights(recipe.loss, share))
-    return Trainer(model, optimizer, loss, recipe.optimizer, strategy)
-
-
 def _fit(
-    run: _Run, trainer: Trainer, partial: Path, display: Display, callbacks: Sequence[keras.callbacks.Callback]
+    run: Run, trainer: Trainer, partial: Path, display: Display, callbacks: Sequence[keras.callbacks.Callback]
 ) -> None:
     """Take the steps that are left, with log lines, validations and checkpoints; the best model lies in `partial`."""
     recipe, total, per_epoch = run.recipe, run.total_steps, run.steps_per_epoch
@@ -242,7 +149,7 @@ def _fit(
 
 
 def _validate(
-    run: _Run, trainer: Trainer, predictor: Predictor, partial: Path, progress: Progress, row: LogRow
+    run: Run, trainer: Trainer, predictor: Predictor, partial: Path, progress: Progress, row: LogRow
 ) -> LogRow:
     """Score the validation scenes, keep the model if it is the best so far, and complete the log line."""
     with trainer.averaged_weights():
@@ -258,7 +165,7 @@ def _validate(
     )
 
 
-def _finish(run: _Run, partial: Path, output: Path, display: Display, command: str, replicas: int) -> keras.Model:
+def _finish(run: Run, partial: Path, output: Path, display: Display, command: str, replicas: int) -> keras.Model:
     """Score the model that was kept, complete its card, and put the directory in its place."""
     model = load(partial)
     predictor = Predictor(model, run.recipe.network.depth)
