@@ -29,6 +29,8 @@ class _Commands(click.Group):
             _fail(str(error), 2)
         except click.ClickException as error:
             _fail(f"{error.format_message()} (see segapp --help)", 2)
+        except OSError as error:
+            _fail(f"reading or writing failed on the way: {error}; what was done is kept", 3)
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted; what was done is kept, and training goes on with --resume", 130)
 

@@ -109,6 +109,20 @@ def test_a_mistake_is_one_line_with_exit_code_2(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_disk_that_fails_on_the_way_is_exit_code_3(
+    samples: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segapp.training import train
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train, "save_checkpoint", full)
+    code, _, err = _run("train", "--data", samples, "--recipe", tiny_recipe, "--output", tmp_path / "m", "--quiet")
+    assert code == 3 and "No space left on device" in err and err.count("\n") == 1
+    assert not (tmp_path / "m").exists()
+
+
 def test_an_interrupted_training_leaves_130_and_says_how_to_go_on(
     samples: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

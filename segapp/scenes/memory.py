@@ -66,8 +66,8 @@ class DecodedRaster:
     """A raster of a file format that can only be decoded as a whole, which happens at the first read.
 
     `decode` returns (H, W) or (H, W, C), of `dtype` or a type that can be cast to it, and raises InputError when it
-    cannot. Decoded pixels are kept while there is
-    room (see `DecodedPixels`). With `alpha`, the last band says by 0 that a pixel has no data.
+    cannot. Decoded pixels are kept while there is room (see `DecodedPixels`). With `alpha`, the last band says by 0
+    that a pixel has no data.
     """
 
     georeference: Georeference | None = None

@@ -105,7 +105,8 @@ def recipe_names() -> list[str]:
 
 
 def read_recipe(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
-    """A recipe by its name, or from a TOML file; `overrides` replace top-level settings that are not None.
+    """A recipe by its name, or from a TOML file; `overrides` replace top-level settings where they
+    are not None; epochs and patches per image also put the recipe's own number of steps aside.
 
     Raises InputError for an unknown name, an unknown key, or a value out of range.
     """
@@ -116,4 +117,7 @@ def read_recipe(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
     else:
         raise InputError(f"there is no recipe '{name}'; choose {', '.join(recipe_names())}, or give a .toml file")
     table = read_toml(path)
-    return validate(Recipe, {**table, **{k: v for k, v in (overrides or {}).items() if v is not None}}, str(path))
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    if {"epochs", "patches_per_image"} & set(given):
+        table.pop("steps", None)  # who asks for epochs does not want the recipe's number of steps
+    return validate(Recipe, {**table, **given}, str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -60,6 +61,9 @@ def train(
     output = Path(output)
     if output.exists():
         raise InputError(f"{output}: exists already; remove it or give another --output")
+    nearest = next(folder for folder in output.absolute().parents if folder.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise InputError(f"{output}: cannot be made in {nearest}; give an --output in a folder you may write to")
     dataset = data if isinstance(data, Dataset) else read_dataset(Path(data))
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     partial = output.with_name(output.name + ".partial")

@@ -147,6 +147,12 @@ def test_an_output_that_exists_is_refused(trained: Path, samples: Path) -> None:
         segapp.train(samples, trained)
 
 
+def test_an_output_that_cannot_be_made_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(segapp.InputError, match="cannot be made in"):
+        segapp.train(tmp_path / "none.toml", tmp_path / "file" / "model")
+
+
 def test_an_interrupted_run_is_not_overwritten(samples: Path, tmp_path: Path) -> None:
     (tmp_path / "model.partial").mkdir()
     with pytest.raises(segapp.InputError, match="--resume"):
