@@ -69,6 +69,8 @@ class TrainingLog:
             panel.grid(alpha=0.3)
         panels[0].set_ylim(0, 1)
         panels[0].legend(loc="lower right")
+        panels[1].lines[1].set_label("validation, cross entropy alone")
+        panels[1].legend(handles=panels[1].lines[1:], loc="upper right")
         panels[1].set_ylim(bottom=0)
         panels[1].set_xlabel("step")
         temporary = self._folder / f".{PLOT_FILE}"
