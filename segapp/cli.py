@@ -152,8 +152,9 @@ def _band(text: str) -> int | str:
 @click.option("--model", type=FILE, required=True, help="A model directory.")
 @click.option("--data", type=FILE, required=True, help="dataset.toml with the model's bands and classes.")
 @click.option("--role", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@click.option("--test-time-augmentation", is_flag=True, help="Average over flips and quarter turns: 8 times the work.")
 @click.option("--json", "json_file", type=FILE, help="Write the scores to this file, too.")
-def evaluate(model: Path, data: Path, role: Any, json_file: Path | None) -> None:
+def evaluate(model: Path, data: Path, role: Any, test_time_augmentation: bool, json_file: Path | None) -> None:
     """Score a model on labelled scenes.
 
     \b
@@ -167,7 +168,7 @@ def evaluate(model: Path, data: Path, role: Any, json_file: Path | None) -> None
     if json_file is not None and not json_file.resolve().parent.is_dir():
         raise InputError(f"{json_file}: its folder does not exist; make it first")
     _import_tensorflow()
-    scores = run(model, data, role=role)
+    scores = run(model, data, role=role, test_time_augmentation=test_time_augmentation)
     print_scores(scores, Console(highlight=False))
     if json_file is not None:
         temporary = json_file.with_name(json_file.name + ".writing")

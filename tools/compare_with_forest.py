@@ -71,12 +71,13 @@ def forest_scores(dataset: Dataset, seed: int) -> Scores:
 def main(seeds: int, recipe: str, output: Path) -> None:
     """Train what is missing, score both, print the table and write comparison.json."""
     dataset = read_dataset(DATA)
-    scores: dict[str, list[Scores]] = {"random forest": [], "U-Net": []}
+    scores: dict[str, list[Scores]] = {"random forest": [], "U-Net": [], "U-Net, 8 orientations": []}
     for seed in range(seeds):
         model = output / f"seed-{seed}"
         if not model.exists():
             segapp.train(dataset, model, recipe=recipe, seed=seed, resume=True)
         scores["U-Net"].append(segapp.evaluate(model, dataset))
+        scores["U-Net, 8 orientations"].append(segapp.evaluate(model, dataset, test_time_augmentation=True))
         scores["random forest"].append(forest_scores(dataset, seed))
     table = Table(title=f"water12, base test places, {seeds} seeds")
     for column in ("", "global accuracy", "mean IoU", *dataset.classes.names):
@@ -86,20 +87,22 @@ def main(seeds: int, recipe: str, output: Path) -> None:
             _row(table, f"{name}, seed {seed}", [one])
         _row(table, f"{name}, mean", all_seeds)
         table.add_section()
-    gain = [
-        np.mean([getattr(s, score) for s in scores["U-Net"]])
-        - np.mean([getattr(s, score) for s in scores["random forest"]])
-        for score in ("global_accuracy", "mean_iou")
-    ]
-    table.add_row("gain", *(f"{value:+.4f}" for value in gain))
+    forest = scores["random forest"]
+    for name in list(scores)[1:]:
+        gain = [_mean(scores[name], score) - _mean(forest, score) for score in ("global_accuracy", "mean_iou")]
+        table.add_row(f"gain of {name}", *(f"{value:+.4f}" for value in gain))
     Console(width=140).print(table)
     plain = {name: [one.as_dict() for one in all_seeds] for name, all_seeds in scores.items()}
     (output / "comparison.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
 
 
+def _mean(scores: list[Scores], name: str) -> float:
+    return float(np.mean([getattr(one, name) for one in scores]))
+
+
 def _row(table: Table, name: str, scores: list[Scores]) -> None:
     classes = np.mean([[c.iou for c in one.classes] for one in scores], 0)
-    overall = [np.mean([one.global_accuracy for one in scores]), np.mean([one.mean_iou for one in scores])]
+    overall = [_mean(scores, "global_accuracy"), _mean(scores, "mean_iou")]
     table.add_row(name, *(f"{value:.4f}" for value in overall), *(f"{value:.3f}" for value in classes))
 
 

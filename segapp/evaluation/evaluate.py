@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from segapp.prediction.engine import Predictor
 
 
-def evaluate(model: str | Path, data: str | Path | Dataset, *, role: Role = "test") -> Scores:
+def evaluate(
+    model: str | Path, data: str | Path | Dataset, *, role: Role = "test", test_time_augmentation: bool = False
+) -> Scores:
     """Score the model directory `model` on the scenes of `data` that have `role`.
 
+    With `test_time_augmentation` every scene is mapped in its eight orientations, and probabilities are averaged.
     Raises InputError when the model's bands or classes are not the dataset's, or no scene has the role.
     """
     from segapp.bundle import read_spec
@@ -37,7 +40,8 @@ def evaluate(model: str | Path, data: str | Path | Dataset, *, role: Role = "tes
     from segapp.bundle import load
     from segapp.prediction.engine import Predictor
 
-    return score_scenes(Predictor(load(model), spec.network.depth), scenes, spec.classes)
+    predictor = Predictor(load(model), spec.network.depth, test_time_augmentation)
+    return score_scenes(predictor, scenes, spec.classes)
 
 
 def score_scenes(predictor: Predictor, scenes: Sequence[Scene], classes: ClassTable) -> Scores:

@@ -14,7 +14,7 @@ from segapp.nets.unet import unet
 from segapp.prediction import engine
 from segapp.prediction.tiles import tiles, unet_halo
 from segapp.windows import whole
-from tests.toy import random_scene
+from tests.toy import ToyScene, random_scene
 
 
 def _network(depth: int) -> keras.Model:
@@ -55,6 +55,21 @@ def test_tiled_equals_whole(depth: int, shape: tuple[int, int], monkeypatch: pyt
     tiled = mapped()
     np.testing.assert_allclose(tiled, at_once, atol=1e-5)
     assert np.array_equal(np.isnan(at_once[..., 0]), np.isnan(scene.pixels[..., 0]))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("turns", [1, 2])
+def test_with_test_time_augmentation_a_turned_scene_gives_the_turned_map(flip: bool, turns: int) -> None:
+    scene = random_scene((40, 64))
+    turned = ToyScene(*(np.rot90(a[::-1] if flip else a, turns) for a in (scene.pixels, scene.labels)))
+
+    def mapped(scene: ToyScene, augment: bool) -> np.ndarray:
+        ((_, probabilities),) = engine.Predictor(_network(3), 3, augment).probabilities(scene)
+        return probabilities
+
+    expected = np.rot90(mapped(scene, True)[::-1] if flip else mapped(scene, True), turns)
+    np.testing.assert_allclose(mapped(turned, True), expected, atol=1e-6)
+    assert np.abs(mapped(turned, False) - expected).max() > 1e-3
 
 
 def test_pixels_without_data_stay_without_class() -> None:
