@@ -105,7 +105,7 @@ def _fit(
     trainer.model.stop_training = False
     events.on_train_begin()
     with display.steps(total, progress.step) as shown:
-        while progress.step < total:
+        while progress.step < total and not _stopped(run, trainer, progress):
             epoch, step_in_epoch = divmod(progress.step, per_epoch)
             if step_in_epoch == 0:
                 events.on_epoch_begin(epoch)
@@ -141,15 +141,19 @@ def _fit(
             events.on_train_batch_end(step_in_epoch, logs)
             if step_in_epoch == per_epoch - 1 or last:
                 events.on_epoch_end(epoch, logs)
-            patience = recipe.validation.patience
-            if trainer.model.stop_training or (patience and progress.validations_without_gain >= patience):
-                display.say(f"stopped early at step {progress.step} of {total}")
-                break
     events.on_train_end()
+    if progress.step < total:
+        display.say(f"stopped early at step {progress.step} of {total}")
     if not run.val_scenes:
         display.say(f"{run.dataset.path}: no scene has the role val, so the last weights are kept, not the best")
         with trainer.averaged_weights():
             write_model(partial, trainer.model, run.spec)
+
+
+def _stopped(run: Run, trainer: Trainer, progress: Progress) -> bool:
+    """Whether a callback asked to stop, or validation has not gained for as long as the recipe has patience."""
+    patience = run.recipe.validation.patience
+    return trainer.model.stop_training or (0 < patience <= progress.validations_without_gain)
 
 
 def _validate(
