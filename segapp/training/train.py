@@ -54,7 +54,8 @@ def train(
     `data` is a dataset, or the path of a dataset.toml; `recipe` the name of one, a TOML file, or a `Recipe`. While it
     runs, everything lies in ``<output>.partial``, which is renamed when whole; with `resume` an interrupted run goes
     on at the step of its last checkpoint. The weights with the best validation score are written, or the last ones
-    where the recipe says so or no scene has the role val. Keras `callbacks` get every event of `Model.fit`; losses are passed every 20 steps.
+    where the recipe says so or no scene has the role val. Keras `callbacks` get every event of `Model.fit`; losses
+    are passed every 20 steps.
 
     Returns the model as `segapp.load` gives it. Raises InputError for bad input, and when `output` exists.
     """
@@ -89,7 +90,7 @@ def train(
 def _fit(
     run: Run, trainer: Trainer, partial: Path, display: Display, callbacks: Sequence[keras.callbacks.Callback]
 ) -> None:
-    """Take the steps that are left, with log lines, validations and checkpoints; the model to keep lies in `partial`."""
+    """Take the steps that are left, with log lines, validations and checkpoints; `partial` holds the model to keep."""
     recipe, total, per_epoch = run.recipe, run.total_steps, run.steps_per_epoch
     partial.mkdir(parents=True, exist_ok=True)
     checkpoint = partial / CHECKPOINT_FILE
