@@ -62,8 +62,7 @@ class LossConfig(Strict):
 
 class ValidationConfig(Strict):
     """Validation every `every` steps (0: at the end of each epoch); `patience` validations without a better `score`
-    end the training (0: never). `keep` says which weights are written: those with the best score, or the last ones,
-    which under a falling rate carry over to new places better than a lucky moment on a few validation scenes."""
+    end the training (0: never). `keep` says which weights are written: those with the best score, or the last ones."""
 
     every: int = Field(default=0, ge=0)
     patience: int = Field(default=0, ge=0)

@@ -45,7 +45,7 @@ def test_overrides_replace_settings() -> None:
 
 
 def test_epochs_put_the_recipes_steps_aside() -> None:
-    assert read_recipe("default").total_steps(10) == 5000
+    assert read_recipe("default").total_steps(10) == 6000
     assert read_recipe("default", {"epochs": 2, "patches_per_image": 80}).total_steps(10) == 200
     assert read_recipe("default", {"epochs": 2, "steps": 7}).total_steps(10) == 7
 
