@@ -35,6 +35,7 @@ def write_scene(folder: Path, side: int) -> Path:
     """Write image.tif, labels.tif and dataset.toml, strip by strip; returns the last."""
     rng = np.random.default_rng(0)
     profile = {"driver": "GTiff", "height": side, "width": side, "tiled": True, "blockxsize": 256, "blockysize": 256}
+    profile |= {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 400_000, 0, -10, 5_000_000)}
     with (
         rasterio.open(folder / "image.tif", "w", dtype="uint16", count=6, **profile, BIGTIFF="IF_SAFER") as image,
         rasterio.open(folder / "labels.tif", "w", dtype="uint8", count=1, **profile) as labels,

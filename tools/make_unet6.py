@@ -9,7 +9,7 @@ import click
 from compare_with_forest import DATA
 
 import segapp
-from segapp.bundle import load, write_model
+from segapp.bundle import load, read_spec, write_model
 
 LIMITS = """\
 Trained on 115 chips of 128 x 128 pixels from 70 places, Landsat and Sentinel-2 surface reflectance, with ESA WorldCover
@@ -19,13 +19,17 @@ classes. Not for top-of-atmosphere reflectance or digital numbers. It is meant a
 
 
 @click.command()
-@click.option("--from", "source", type=click.Path(path_type=Path), default=Path("build/water12/seed-0"))
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("build/water12"), help="Where the seeds lie.")
+@click.option("--seeds", default=3, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("models/unet6"))
-def main(source: Path, output: Path) -> None:
-    """Train with the default recipe and seed 0, unless that was done, and write the model with its card."""
-    if not source.exists():
-        segapp.train(DATA, source, resume=True)
-    model = load(source)
+def main(runs: Path, seeds: int, output: Path) -> None:
+    """Train the seeds that are missing with the default recipe, and write the best of them on the validation places."""
+    folders = [runs / f"seed-{seed}" for seed in range(seeds)]
+    for seed, folder in enumerate(folders):
+        if not folder.exists():
+            segapp.train(DATA, folder, seed=seed, resume=True)
+    best = max(folders, key=lambda folder: read_spec(folder).scores["val"]["mean_iou"])
+    model = load(best)
     provenance = {
         **model.spec.provenance,
         "command": "python tools/make_unet6.py",
