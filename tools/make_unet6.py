@@ -12,8 +12,8 @@ import segapp
 from segapp.bundle import load, read_spec, write_model
 
 LIMITS = """\
-Trained on 115 chips of 128 x 128 pixels from 70 places, Landsat and Sentinel-2 surface reflectance, with ESA WorldCover
-2021 as labels: labels and images differ in date and resolution, so part of every score is label noise. Shrub and bare
+Trained on 115 chips of 128 x 128 pixels from 73 places, Landsat and Sentinel-2 surface reflectance, with ESA WorldCover
+as labels: labels and images differ in date and resolution, so part of every score is label noise. Shrub and bare
 are rare in these places and hardly found. Snow, wetland and moss were ignored in training and are mapped to other
 classes. Not for top-of-atmosphere reflectance or digital numbers. It is meant as a base for `segapp finetune`."""
 
@@ -34,7 +34,7 @@ def main(runs: Path, seeds: int, output: Path) -> None:
         **model.spec.provenance,
         "command": "python tools/make_unet6.py",
         "dataset": "tools/datasets/water12_worldcover.toml",
-        "labels": "ESA WorldCover 2021 (CC BY 4.0)",
+        "labels": "ESA WorldCover (CC BY 4.0)",
     }
     spec = model.spec.model_copy(update={"name": "unet6", "limits": LIMITS, "provenance": provenance})
     shutil.rmtree(output, ignore_errors=True)
