@@ -20,7 +20,7 @@ classes. Not for top-of-atmosphere reflectance or digital numbers. It is meant a
 
 @click.command()
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("build/water12"), help="Where the seeds lie.")
-@click.option("--seeds", default=3, show_default=True)
+@click.option("--seeds", default=2, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("models/unet6"))
 def main(runs: Path, seeds: int, output: Path) -> None:
     """Train the seeds that are missing with the default recipe, and write the best of them on the validation places."""
