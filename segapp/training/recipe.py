@@ -62,12 +62,11 @@ class LossConfig(Strict):
 
 class ValidationConfig(Strict):
     """Validation every `every` steps (0: at the end of each epoch); `patience` validations without a better `score`
-    end the training (0: never). `keep` says which weights are written: those with the best score, or the last ones."""
+    end the training (0: never). The weights with the best score are the ones that are written."""
 
     every: int = Field(default=0, ge=0)
     patience: int = Field(default=0, ge=0)
     score: Literal["mean_iou", "global_accuracy"] = "mean_iou"
-    keep: Literal["best", "last"] = "best"
 
 
 class Recipe(Strict):

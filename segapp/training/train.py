@@ -54,7 +54,7 @@ def train(
     `data` is a dataset, or the path of a dataset.toml; `recipe` the name of one, a TOML file, or a `Recipe`. While it
     runs, everything lies in ``<output>.partial``, which is renamed when whole; with `resume` an interrupted run goes
     on at the step of its last checkpoint. The weights with the best validation score are written, or the last ones
-    where the recipe says so or no scene has the role val. Keras `callbacks` get every event of `Model.fit`; losses
+    where no scene has the role val. Keras `callbacks` get every event of `Model.fit`; losses
     are passed every 20 steps.
 
     Returns the model as `segapp.load` gives it. Raises InputError for bad input, and when `output` exists.
@@ -146,8 +146,7 @@ def _fit(
     if progress.step < total:
         display.say(f"stopped early at step {progress.step} of {total}")
     if not run.val_scenes:
-        display.say(f"{run.dataset.path}: no scene has the role val, so the last weights are kept")
-    if not run.val_scenes or recipe.validation.keep == "last":
+        display.say(f"{run.dataset.path}: no scene has the role val, so the last weights are kept, not the best")
         with trainer.averaged_weights():
             write_model(partial, trainer.model, run.spec)
 
@@ -161,16 +160,15 @@ def _stopped(run: Run, trainer: Trainer, progress: Progress) -> bool:
 def _validate(
     run: Run, trainer: Trainer, predictor: Predictor, partial: Path, progress: Progress, row: LogRow
 ) -> LogRow:
-    """Score the validation scenes, write the model if it is one to keep so far, and complete the log line."""
+    """Score the validation scenes, write the model if it is the best so far, and complete the log line."""
     with trainer.averaged_weights():
         result = validate_on(predictor, run.val_scenes, run.dataset.classes)
         score = getattr(result.matrix, run.recipe.validation.score)
         if score > progress.best_score or not progress.best_step:
             progress.best_score, progress.best_step, progress.validations_without_gain = score, progress.step, 0
+            write_model(partial, trainer.model, run.spec)
         else:
             progress.validations_without_gain += 1
-        if run.recipe.validation.keep == "last" or progress.best_step == progress.step:
-            write_model(partial, trainer.model, run.spec)
     return replace(
         row, val_loss=result.loss, val_accuracy=result.matrix.global_accuracy, val_mean_iou=result.matrix.mean_iou
     )

@@ -54,15 +54,6 @@ def test_the_weights_kept_are_those_of_the_best_validation(trained: Path, sample
     assert segapp.evaluate(trained, samples, role="val").mean_iou == pytest.approx(best, rel=1e-6)
 
 
-def test_the_last_weights_are_kept_where_the_recipe_says_so(samples: Path, tiny_recipe: Path, tmp_path: Path) -> None:
-    validation = {"every": 4, "keep": "last", "score": "global_accuracy"}
-    recipe = _recipe(tiny_recipe, validation=validation, schedule={"name": "constant", "rate": 0.05})
-    segapp.train(samples, tmp_path / "model", recipe=recipe, quiet=True)
-    scores = [row.val_accuracy for row in read_log(tmp_path / "model")]
-    kept = segapp.evaluate(tmp_path / "model", samples, role="val").global_accuracy
-    assert kept == pytest.approx(scores[-1], rel=1e-6)
-
-
 def test_the_network_learns(samples: Path, tmp_path: Path) -> None:
     recipe = Recipe(
         schema=1,
