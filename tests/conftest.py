@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is not a failure.
+settings.register_profile("segapp", deadline=None)
+settings.load_profile("segapp")
 
 _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
