@@ -54,8 +54,8 @@ def train(
     `data` is a dataset, or the path of a dataset.toml; `recipe` the name of one, a TOML file, or a `Recipe`. While it
     runs, everything lies in ``<output>.partial``, which is renamed when whole; with `resume` an interrupted run goes
     on at the step of its last checkpoint. The weights with the best validation score are written, or the last ones
-    where no scene has the role val. Keras `callbacks` get every event of `Model.fit`; losses
-    are passed every 20 steps.
+    where no scene has the role val. Keras `callbacks` get every event of `Model.fit`; losses are passed every 20
+    steps.
 
     Returns the model as `segapp.load` gives it. Raises InputError for bad input, and when `output` exists.
     """
@@ -111,14 +111,15 @@ def _fit(
             if step_in_epoch == 0:
                 events.on_epoch_begin(epoch)
             events.on_train_batch_begin(step_in_epoch)
-            rate = trainer.learning_rate
+            last = progress.step + 1 == total
+            validating = (progress.step + 1) % validate_every == 0 or last
+            logging = validating or (progress.step + 1) % LOG_EVERY == 0
+            rate = trainer.learning_rate if logging else 0.0  # asking waits for the device
             waiting.append(trainer.step(batches))
             progress.step += 1
             shown.advance()
-            last = progress.step == total
-            validating = progress.step % validate_every == 0 or last
             logs: dict[str, float] = {}
-            if validating or progress.step % LOG_EVERY == 0:
+            if logging:
                 row = LogRow(
                     progress.step,
                     epoch + 1,
