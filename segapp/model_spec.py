@@ -41,6 +41,8 @@ class ModelSpec(Strict):
     bands: tuple[Band, ...] = Field(min_length=1)
     classes: ClassTable
     normalization: Normalization
+    head: str = "final_conv"
+    """The name of the classifier layer."""
     patch_size: int
     provenance: dict[str, Any] = Field(default_factory=dict)
     scores: dict[str, Any] = Field(default_factory=dict)
@@ -63,4 +65,5 @@ class ModelSpec(Strict):
             self.network,
             mean=self.normalization.mean,
             std=self.normalization.std,
+            head=self.head,
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import keras
 from keras import KerasTensor, layers, ops
 
 
@@ -43,3 +46,25 @@ def input_normalization(x: KerasTensor, mean: list[float], std: list[float]) -> 
         mean=mean, variance=[deviation**2 for deviation in std], dtype="float32", name="input_normalization"
     )(x)
     return ops.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def with_input_and_head(
+    features: Callable[[KerasTensor], KerasTensor],
+    bands: int,
+    classes: int,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: tuple[int | None, int | None] = (None, None),
+    head: str = "final_conv",
+    name: str = "network",
+) -> keras.Model:
+    """Complete the layers that `features` builds to a network from physical values to class probabilities.
+
+    The head is a 1x1 convolution of the name `head` and the softmax `softmax`, both in float32; the logits are the
+    softmax's input.
+    """
+    inputs = keras.Input((*size, bands), name="image")
+    x = features(input_normalization(inputs, list(mean or [0.0] * bands), list(std or [1.0] * bands)))
+    logits = layers.Conv2D(classes, 1, kernel_initializer="he_normal", dtype="float32", name=head)(x)
+    return keras.Model(inputs, layers.Softmax(dtype="float32", name="softmax")(logits), name=name)

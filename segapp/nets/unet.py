@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import keras
-from keras import layers
+from keras import KerasTensor, layers
 
-from segapp.nets.blocks import decoder_stage, double_convolution, input_normalization
+from segapp.nets.blocks import decoder_stage, double_convolution, with_input_and_head
 from segapp.nets.config import UNetConfig
 
 
@@ -19,17 +19,23 @@ def unet(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     size: tuple[int | None, int | None] = (None, None),
+    head: str = "final_conv",
 ) -> keras.Model:
     """Build a U-Net: (N, H, W, bands) float32 in physical units to (N, H, W, classes) float32 probabilities.
 
     `mean` and `std` (one number a band, in the bands' units) standardise the input inside the network; pixels that
     are not finite count as the mean. H and W must divide by 2**depth; `size` fixes them, None leaves them open.
     Layers are named `encoder_stage_1_conv_1`, ..., `bridge_conv_1`, ..., `decoder_stage_1_upconv` (the deepest), ...,
-    `final_conv`, `softmax`; the logits are `final_conv`'s output. Draws its initial weights from Keras' global seed.
+    `final_conv` (or `head`), `softmax`. Draws its initial weights from Keras' global seed.
     """
     config = config or UNetConfig()
-    inputs = keras.Input((*size, bands), name="image")
-    x = input_normalization(inputs, list(mean or [0.0] * bands), list(std or [1.0] * bands))
+    return with_input_and_head(
+        lambda x: unet_features(x, config), bands, classes, mean=mean, std=std, size=size, head=head, name="unet"
+    )
+
+
+def unet_features(x: KerasTensor, config: UNetConfig) -> KerasTensor:
+    """The U-Net without input layer and head: (N, H, W, C) to the last feature map, (N, H, W, filters)."""
     skips = []
     for stage in range(1, config.depth + 1):
         name = f"encoder_stage_{stage}"
@@ -42,5 +48,4 @@ def unet(
     x = layers.Dropout(config.dropout, name="bridge_dropout")(x)
     for stage, skip in enumerate(reversed(skips), start=1):
         x = decoder_stage(x, skip, config.filters * 2 ** (config.depth - stage), stage, config.batch_norm)
-    logits = layers.Conv2D(classes, 1, kernel_initializer="he_normal", dtype="float32", name="final_conv")(x)
-    return keras.Model(inputs, layers.Softmax(dtype="float32", name="softmax")(logits), name="unet")
+    return x

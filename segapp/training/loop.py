@@ -43,7 +43,7 @@ class Trainer:
         with strategy.scope():
             model.optimizer = optimizer
             optimizer.build(model.trainable_variables)
-        self._logits = keras.Model(model.inputs, model.get_layer("final_conv").output)
+        self._logits = keras.Model(model.inputs, model.get_layer("softmax").input)
         self._average = keras.callbacks.SwapEMAWeights() if optimizer.use_ema else None
         if self._average:
             self._average.set_model(model)
