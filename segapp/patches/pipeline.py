@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,14 @@ import tensorflow as tf
 from segapp.patches.augmentation import Augmentation
 from segapp.patches.sampling import PatchSource, random_for
 from segapp.patches.statistics import BandStatistics
+
+
+class Stream(Protocol):
+    """Whatever gives batches without end."""
+
+    def batches(self, batch: int, first_step: int = 0) -> tf.data.Dataset:
+        """Batches (batch, size, size, C) float32 and (batch, size, size) uint8 from step `first_step` on."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ def make_strategy(devices: str = "auto") -> tf.distribute.Strategy:
 
     Raises InputError when the devices cannot be had, as after TensorFlow has already started with fewer.
     """
+    _keep_freed_memory()
     if devices == "auto":
         gpus = tf.config.list_logical_devices("GPU")
         return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus] or ["/cpu:0"])
@@ -38,6 +40,19 @@ def make_strategy(devices: str = "auto") -> tf.distribute.Strategy:
             f"devices '{devices}': TensorFlow already runs with {len(found)}; ask for them in a fresh process"
         )
     return tf.distribute.MirroredStrategy([device.name for device in found[:wanted]])
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what TensorFlow frees instead of handing it back.
+
+    Else every training step on a CPU gets hundreds of megabytes anew, page by page, which takes as long as half of its
+    arithmetic (tools/bench_allocator.py).
+    """
+    trim_threshold, mmap_max = -1, -4  # of malloc.h
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries have no mallopt
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(trim_threshold, 2**31 - 1)
+        allocator.mallopt(mmap_max, 0)
 
 
 def choose_precision(precision: Precision) -> ComputePrecision:

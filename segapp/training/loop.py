@@ -10,8 +10,8 @@ import keras
 import tensorflow as tf
 
 from segapp.classes import IGNORED_INDEX
-from segapp.training.losses import Loss
-from segapp.training.optimizers import regularise_and_clip
+from segapp.training.losses import Loss, Memory
+from segapp.training.optimizers import VariableFactors, regularise_and_clip
 from segapp.training.recipe import OptimizerConfig
 
 
@@ -37,9 +37,13 @@ class Trainer:
         loss: Loss,
         config: OptimizerConfig,
         strategy: tf.distribute.Strategy,
+        factors: VariableFactors | None = None,
+        memory: Memory | None = None,
     ) -> None:
+        """`memory`, where given, adds what the network must not forget to the loss."""
         self.model, self.optimizer, self.strategy = model, optimizer, strategy
-        self._loss, self._config = loss, config
+        self._loss, self._config, self._memory = loss, config, memory
+        self._factors = factors or VariableFactors.usual(model.trainable_variables)
         with strategy.scope():
             model.optimizer = optimizer
             optimizer.build(model.trainable_variables)
@@ -92,13 +96,15 @@ class Trainer:
         with tf.GradientTape() as tape:
             logits = self._logits(images, training=True)
             loss = self._loss(logits, labels)
+            if self._memory is not None:
+                loss += self._memory(images, labels, logits)
             scaled = loss * scale
         gradients = tape.gradient(scaled, variables)
         replica = tf.distribute.get_replica_context()
         replicas = replica.num_replicas_in_sync
         if replicas > 1:
             gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        gradients = regularise_and_clip(gradients, variables, self._config, scale)
+        gradients = regularise_and_clip(gradients, variables, self._factors, self._config, scale)
         if replicas > 1:  # Keras sums over the replicas once more
             gradients = [gradient / replicas for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))

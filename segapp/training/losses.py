@@ -17,6 +17,12 @@ from segapp.errors import InputError
 from segapp.training.recipe import LossConfig
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""Logits and labels to one number."""
+Memory = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+"""Images, labels and logits to one number: what must not be forgotten where the labels do not speak."""
+
+_IMPOSSIBLE = -1e9
+"""A logit that leaves no probability and takes no gradient."""
 
 
 def global_sum(value: tf.Tensor) -> tf.Tensor:
@@ -40,12 +46,13 @@ def class_weights(config: LossConfig, share: np.ndarray) -> np.ndarray:
     return (weights / (weights * share).sum()).astype(np.float32)
 
 
-def make_loss(config: LossConfig, weights: np.ndarray) -> Loss:
+def make_loss(config: LossConfig, weights: np.ndarray, decided: np.ndarray | None = None) -> Loss:
     """The loss as a function of logits (N, H, W, K) float32 and network indexes (N, H, W) uint8, to one number.
 
     Cross entropy and focal loss (Lin et al. 2017, arXiv 1708.02002) are means weighted by `weights`, (K,) float32;
     dice is 1 minus the mean soft Dice score (Milletari et al. 2016, arXiv 1606.04797) of the classes that the batch
-    holds. Pixels of `IGNORED_INDEX` do not count.
+    holds. Pixels of `IGNORED_INDEX` do not count. Labels decide among the classes of `decided`, (K,) bool, and say
+    nothing of the others; left out, among all.
     """
     terms = [(w, f) for w, f in ((config.cross_entropy, _cross_entropy), (config.focal, _focal)) if w > 0]
     if not terms and not config.dice:
@@ -53,6 +60,8 @@ def make_loss(config: LossConfig, weights: np.ndarray) -> Loss:
     class_count = len(weights)
 
     def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        if decided is not None:
+            logits = tf.where(tf.constant(decided), logits, _IMPOSSIBLE)
         labelled = tf.not_equal(labels, IGNORED_INDEX)
         mask = tf.cast(labelled, tf.float32)
         indexes = tf.where(labelled, tf.cast(labels, tf.int32), 0)

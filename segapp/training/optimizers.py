@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -38,18 +40,63 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         return {"config": self.config, "total_steps": self.total_steps, "steps_per_epoch": self.steps_per_epoch}
 
 
-def make_optimizer(config: OptimizerConfig, rate: LearningRate, average: float) -> keras.Optimizer:
+@dataclass(frozen=True)
+class VariableFactors:
+    """How each of a network's trainable variables is treated, in their order: factors of the learning rate (and with
+    it of decoupled decay), and of the coupled L2 penalty."""
+
+    rate: tuple[float, ...]
+    l2: tuple[float, ...]
+
+    @classmethod
+    def usual(cls, variables: Sequence[keras.Variable]) -> VariableFactors:
+        """All at the same rate; kernels are pulled by L2, biases are not, as in MATLAB."""
+        return cls((1.0,) * len(variables), tuple(float(variable.name == "kernel") for variable in variables))
+
+
+class _RateFactors:
+    """Gives a Keras optimizer a factor of the learning rate for each variable.
+
+    Gradients cannot be scaled instead: Adam divides the scale out again. Keras' decoupled decay has a path of its own
+    that knows one rate only, so it is done here.
+    """
+
+    rate_factors: tuple[float, ...] = ()
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        rate = learning_rate
+        if self.rate_factors:
+            rate *= self.rate_factors[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+        if self.weight_decay is not None and self._use_weight_decay(variable):  # type: ignore[attr-defined]
+            self.assign_sub(variable, variable * self.weight_decay * rate)  # type: ignore[attr-defined]
+        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Done in `update_step`."""
+
+
+class FactoredSGD(_RateFactors, keras.optimizers.SGD):
+    """SGD with momentum and rate factors."""
+
+
+class FactoredAdam(_RateFactors, keras.optimizers.Adam):
+    """Adam with rate factors; AdamW where it has weight decay."""
+
+
+def make_optimizer(
+    config: OptimizerConfig, rate: LearningRate, average: float, rate_factors: Sequence[float] = ()
+) -> keras.Optimizer:
     """The Keras optimizer; with `average` above 0 it keeps an exponential moving average of the weights.
 
-    Decoupled decay leaves biases and normalisation parameters alone.
+    `rate_factors` holds one factor of the rate for each variable it will be built for; left out, all are 1. Decoupled
+    decay leaves biases and normalisation parameters alone.
     """
     ema = {"use_ema": average > 0, "ema_momentum": average or 0.99}
     if config.name == "sgdm":
-        optimizer = keras.optimizers.SGD(rate, momentum=config.momentum, weight_decay=config.decay or None, **ema)
-    elif config.name == "adam":
-        optimizer = keras.optimizers.Adam(rate, weight_decay=config.decay or None, **ema)
+        optimizer = FactoredSGD(rate, momentum=config.momentum, weight_decay=config.decay or None, **ema)
     else:
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=config.decay, **ema)
+        optimizer = FactoredAdam(rate, weight_decay=config.decay or None, **ema)
+    optimizer.rate_factors = tuple(rate_factors)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
@@ -57,6 +104,7 @@ def make_optimizer(config: OptimizerConfig, rate: LearningRate, average: float) 
 def regularise_and_clip(
     gradients: Sequence[tf.Tensor],
     variables: Sequence[keras.Variable],
+    factors: VariableFactors,
     config: OptimizerConfig,
     loss_scale: tf.Tensor,
 ) -> list[tf.Tensor]:
@@ -66,10 +114,8 @@ def regularise_and_clip(
     """
     if config.l2:
         gradients = [
-            gradient + loss_scale * config.l2 * tf.convert_to_tensor(variable)
-            if variable.name == "kernel"
-            else gradient
-            for gradient, variable in zip(gradients, variables, strict=True)
+            gradient + loss_scale * config.l2 * factor * tf.convert_to_tensor(variable) if factor else gradient
+            for gradient, variable, factor in zip(gradients, variables, factors.l2, strict=True)
         ]
     if config.clip is None:
         return list(gradients)

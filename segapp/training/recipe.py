@@ -67,6 +67,7 @@ class ValidationConfig(Strict):
     every: int = Field(default=0, ge=0)
     patience: int = Field(default=0, ge=0)
     score: Literal["mean_iou", "global_accuracy"] = "mean_iou"
+    keep: Literal["best", "last"] = "best"
 
 
 class Recipe(Strict):

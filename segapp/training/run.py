@@ -15,15 +15,16 @@ from segapp.dataset import Dataset
 from segapp.errors import InputError
 from segapp.model_spec import ModelSpec, Normalization
 from segapp.patches.memory import hold_in_memory
-from segapp.patches.pipeline import PatchStream
+from segapp.patches.pipeline import PatchStream, Stream
 from segapp.patches.sampling import ClassPositions, PatchSource, find_class_positions
 from segapp.patches.statistics import band_statistics
 from segapp.scenes.scene import Scene
 from segapp.training.devices import ComputePrecision, computing_in
 from segapp.training.loop import Trainer
-from segapp.training.losses import class_weights, make_loss
-from segapp.training.optimizers import LearningRate, make_optimizer
+from segapp.training.losses import Memory, class_weights, make_loss
+from segapp.training.optimizers import LearningRate, VariableFactors, make_optimizer
 from segapp.training.recipe import Recipe
+from segapp.windows import round_up
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Run:
     seed: int
     train_scenes: Sequence[Scene]
     val_scenes: Sequence[Scene]
-    stream: PatchStream
+    stream: Stream
     positions: ClassPositions | None
     spec: ModelSpec
     steps_per_epoch: int
@@ -45,7 +46,13 @@ class Run:
 
 def prepare(dataset: Dataset, recipe: Recipe, seed: int, precision: ComputePrecision) -> Run:
     """Read what must be known before the first step. Raises InputError where the training data does not suffice."""
-    reach = math.ceil(recipe.patch_size * (1 + recipe.augmentation.scale))
+    size, stride = recipe.patch_size, 2**recipe.network.depth
+    if size % stride:
+        raise InputError(
+            f"recipe: a patch size of {size} does not divide by {stride}, as the network's poolings need; "
+            f"use {round_up(size, stride)}"
+        )
+    reach = math.ceil(size * (1 + recipe.augmentation.scale))
     found = dataset.scenes("train", reach)
     if not found:
         raise InputError(f'{dataset.path}: no scene has the role train; give one that role, or split = "blocks"')
@@ -94,13 +101,27 @@ def prepare(dataset: Dataset, recipe: Recipe, seed: int, precision: ComputePreci
 
 def build_trainer(run: Run, strategy: tf.distribute.Strategy, precision: ComputePrecision) -> Trainer:
     """The network with fresh weights, its optimizer and loss, ready to take steps under `strategy`."""
+    with strategy.scope(), computing_in(precision):
+        return make_trainer(run, run.spec.build(), strategy, precision)
+
+
+def make_trainer(
+    run: Run,
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    precision: ComputePrecision,
+    factors: VariableFactors | None = None,
+    memory: Memory | None = None,
+    decided: np.ndarray | None = None,
+) -> Trainer:
+    """What takes steps with `model`, which was built under `strategy`; labels decide among `decided`, (K,) bool."""
     recipe = run.recipe
     share = run.positions.share if run.positions else np.ones(len(run.dataset.classes))
-    with strategy.scope(), computing_in(precision):
-        model = run.spec.build()
+    factors = factors or VariableFactors.usual(model.trainable_variables)
+    with strategy.scope():
         rate = LearningRate(recipe.schedule, run.total_steps, run.steps_per_epoch)
-        optimizer = make_optimizer(recipe.optimizer, rate, recipe.average)
+        optimizer = make_optimizer(recipe.optimizer, rate, recipe.average, factors.rate)
         if precision == "float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    loss = make_loss(recipe.loss, class_weights(recipe.loss, share))
-    return Trainer(model, optimizer, loss, recipe.optimizer, strategy)
+    loss = make_loss(recipe.loss, class_weights(recipe.loss, share), decided)
+    return Trainer(model, optimizer, loss, recipe.optimizer, strategy, factors, memory)

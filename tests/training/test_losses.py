@@ -70,6 +70,35 @@ def test_a_batch_without_any_label_costs_nothing() -> None:
     assert _loss(LossConfig(dice=1), labels=nothing) == pytest.approx(1.0)
 
 
+DECIDED = np.array([True, False, True, True])
+"""Labels say nothing of class 1."""
+
+
+def _labels_without_class_1() -> np.ndarray:
+    return np.where(LABELS == 1, IGNORED_INDEX, LABELS).astype(np.uint8)
+
+
+@pytest.mark.parametrize("config", [LossConfig(), LossConfig(cross_entropy=0, dice=1), LossConfig(focal=0.5)])
+def test_labels_decide_among_the_classes_they_can_show_as_if_there_were_no_other(config: LossConfig) -> None:
+    labels = _labels_without_class_1()
+    found = make_loss(config, ONES, DECIDED)(tf.constant(LOGITS), tf.constant(labels))
+    renumbered = np.array([0, 255, 1, 2], np.uint8)[np.minimum(labels, 3)]
+    alone = np.where(labels == IGNORED_INDEX, np.uint8(IGNORED_INDEX), renumbered)
+    expected = make_loss(config, ONES[:3])(tf.constant(LOGITS[..., DECIDED]), tf.constant(alone))
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    assert float(found) != pytest.approx(_loss(config, labels=labels), rel=1e-2)
+
+
+@pytest.mark.parametrize("config", [LossConfig(), LossConfig(cross_entropy=0, dice=1)])
+def test_classes_that_labels_cannot_show_get_no_gradient(config: LossConfig) -> None:
+    logits = tf.Variable(LOGITS)
+    labels = _labels_without_class_1()
+    with tf.GradientTape() as tape:
+        loss = make_loss(config, ONES, DECIDED)(logits, tf.constant(labels))
+    gradient = tape.gradient(loss, logits).numpy()
+    assert not gradient[..., 1].any() and gradient[labels != IGNORED_INDEX][:, [0, 2, 3]].all()
+
+
 def test_a_loss_without_terms_is_refused() -> None:
     with pytest.raises(InputError, match="cross_entropy, dice or focal"):
         make_loss(LossConfig(cross_entropy=0), ONES)

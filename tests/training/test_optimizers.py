@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from segapp.training.optimizers import LearningRate, make_optimizer, regularise_and_clip
+from segapp.training.optimizers import LearningRate, VariableFactors, make_optimizer, regularise_and_clip
 from segapp.training.recipe import OptimizerConfig, ScheduleConfig
 
 
@@ -38,7 +38,7 @@ def _variables() -> tuple[list[keras.Variable], list[tf.Tensor]]:
 def test_l2_pulls_kernels_and_leaves_biases() -> None:
     variables, gradients = _variables()
     config = OptimizerConfig(l2=0.1)
-    kernel, bias = regularise_and_clip(gradients, variables, config, tf.ones(()))
+    kernel, bias = regularise_and_clip(gradients, variables, VariableFactors.usual(variables), config, tf.ones(()))
     np.testing.assert_allclose(kernel, 4 + 0.1 * 3)
     np.testing.assert_allclose(bias, 4)
 
@@ -47,14 +47,18 @@ def test_l2_pulls_kernels_and_leaves_biases() -> None:
 def test_clipping_by_parameter_bounds_each_after_l2(scale: float) -> None:
     variables, gradients = _variables()
     config = OptimizerConfig(l2=0.1, clip=0.05, clip_by="parameter")
-    clipped = regularise_and_clip([g * scale for g in gradients], variables, config, tf.constant(scale))
+    clipped = regularise_and_clip(
+        [g * scale for g in gradients], variables, VariableFactors.usual(variables), config, tf.constant(scale)
+    )
     for gradient in clipped:
         assert np.linalg.norm(gradient) / scale == pytest.approx(0.05, rel=1e-5)
 
 
 def test_clipping_by_all_keeps_the_direction() -> None:
     variables, gradients = _variables()
-    kernel, bias = regularise_and_clip(gradients, variables, OptimizerConfig(clip=1.0), tf.ones(()))
+    kernel, bias = regularise_and_clip(
+        gradients, variables, VariableFactors.usual(variables), OptimizerConfig(clip=1.0), tf.ones(())
+    )
     assert np.sqrt(np.sum(kernel**2) + np.sum(bias**2)) == pytest.approx(1, rel=1e-5)
     np.testing.assert_allclose(kernel[0, 0], bias[0])
 
@@ -62,7 +66,9 @@ def test_clipping_by_all_keeps_the_direction() -> None:
 def test_small_gradients_are_not_clipped() -> None:
     variables, gradients = _variables()
     for by in ("parameter", "global"):
-        clipped = regularise_and_clip(gradients, variables, OptimizerConfig(clip=100, clip_by=by), tf.ones(()))  # type: ignore[arg-type]
+        clipped = regularise_and_clip(
+            gradients, variables, VariableFactors.usual(variables), OptimizerConfig(clip=100, clip_by=by), tf.ones(())
+        )  # type: ignore[arg-type]
         np.testing.assert_array_equal(clipped[0], gradients[0])
 
 
@@ -87,3 +93,29 @@ def test_decoupled_decay_leaves_biases() -> None:
     optimizer.apply([tf.zeros((2, 2)), tf.zeros((2,))], variables)
     np.testing.assert_allclose(variables[0].numpy(), 3 * (1 - 0.1 * 0.5), rtol=1e-6)
     np.testing.assert_allclose(variables[1].numpy(), 3)
+
+
+def test_a_bias_is_pulled_by_l2_if_its_factor_says_so() -> None:
+    variables, gradients = _variables()
+    factors = VariableFactors(rate=(1, 1), l2=(0, 0.5))
+    kernel, bias = regularise_and_clip(gradients, variables, factors, OptimizerConfig(l2=0.1), tf.ones(()))
+    np.testing.assert_allclose(kernel, 4)
+    np.testing.assert_allclose(bias, 4 + 0.5 * 0.1 * 3)
+
+
+@pytest.mark.parametrize("name", ["sgdm", "adam", "adamw"])
+def test_a_rate_factor_equals_a_rate_of_its_own(name: str) -> None:
+    """Kernel at a tenth of the rate, bias at twice: as one optimizer for each, decoupled decay included."""
+
+    def after(rate: float, factors: tuple[float, ...]) -> list[np.ndarray]:
+        variables, _ = _variables()
+        schedule = LearningRate(ScheduleConfig(name="constant", rate=rate), 10, 10)
+        optimizer = make_optimizer(OptimizerConfig(name=name, decay=0.5), schedule, 0, factors)  # type: ignore[arg-type]
+        optimizer.build(variables)
+        for gradient in (4.0, -1.0, 2.0):
+            optimizer.apply([tf.fill((2, 2), gradient), tf.fill((2,), gradient)], variables)
+        return [variable.numpy() for variable in variables]
+
+    kernel, bias = after(0.1, (0.1, 2))
+    np.testing.assert_allclose(kernel, after(0.01, ())[0], rtol=1e-6)
+    np.testing.assert_allclose(bias, after(0.2, ())[1], rtol=1e-6)

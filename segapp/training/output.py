@@ -1,0 +1,97 @@
+"""A model directory in the making: `<output>.partial`, which gets its name when it is whole."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import segapp
+from segapp.bundle import load, write_model
+from segapp.dataset import Dataset
+from segapp.errors import InputError
+from segapp.evaluation.evaluate import score_scenes
+from segapp.prediction.engine import Predictor
+from segapp.scenes.scene import Scene
+from segapp.training.checkpoint import read_settings
+from segapp.training.display import Display
+from segapp.training.recipe import Recipe
+
+
+def claim(output: Path, resume: bool) -> Path:
+    """The folder to work in until `output` is whole.
+
+    Raises InputError when `output` exists or cannot be made, or when an interrupted run lies there and is not to be
+    resumed.
+    """
+    if output.exists():
+        raise InputError(f"{output}: exists already; remove it or give another --output")
+    nearest = next(folder for folder in output.absolute().parents if folder.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise InputError(f"{output}: cannot be made in {nearest}; give an --output in a folder you may write to")
+    partial = output.with_name(output.name + ".partial")
+    if partial.exists() and not resume:
+        raise InputError(f"{partial}: holds an interrupted run; go on with --resume, or remove it")
+    return partial
+
+
+def check_same_settings(checkpoint: Path, settings: Mapping[str, Any]) -> None:
+    """Raise InputError if the interrupted run had other settings than the one that is to go on."""
+    before = read_settings(checkpoint)
+    for key, value in settings.items():
+        if before.get(key) != value:
+            raise InputError(
+                f"{checkpoint.parent}: was run with another {key}; resume with the same settings, or remove it"
+            )
+
+
+def deliver(
+    partial: Path,
+    output: Path,
+    dataset: Dataset,
+    val_scenes: Sequence[Scene],
+    provenance: Mapping[str, Any],
+    display: Display,
+) -> keras.Model:
+    """Score the model that lies in `partial`, complete its card, and give the folder its name."""
+    model = load(partial)
+    predictor = Predictor(model)
+    scores = {}
+    for role, scenes in (("val", val_scenes), ("test", dataset.scenes("test"))):
+        if scenes:
+            display.say(f"scoring {len(scenes)} {role} scenes")
+            scores[role] = score_scenes(predictor, scenes, dataset.classes).as_dict()
+    spec = model.spec.model_copy(update={"scores": scores, "provenance": dict(provenance)})
+    model.spec = write_model(partial, model, spec)
+    try:
+        partial.rename(output)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be made ({error.strerror}); the model lies in {partial}") from None
+    display.say(f"model directory: {output}")
+    return model
+
+
+def provenance_of(
+    command: str, dataset: Dataset, scenes: int, recipe: Recipe, seed: int, precision: str, replicas: int
+) -> dict[str, Any]:
+    """How a model was made: data, settings, versions."""
+    return {
+        "command": command,
+        "dataset": dataset.path,
+        "training scenes": scenes,
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": seed,
+        "precision": precision,
+        "replicas": replicas,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "segapp": segapp.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "python": platform.python_version(),
+    }
