@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,6 +22,9 @@ WAVELENGTHS_NM = {
     "swir2": 2201.0,
     "thermal": 10895.0,
 }
+WAVELENGTH_TOLERANCE = 0.05
+"""Bands of two sensors are the same band if their centres differ by no more than this share of the wavelength."""
+_NUMBERED = re.compile(r"(?:(?:band|b|channel|layer)_?)?\d+")
 
 
 class Band(BaseModel):
@@ -52,3 +56,34 @@ def canonical_name(name: str) -> str:
 def names_of(bands: Iterable[Band]) -> list[str]:
     """The bands' names, in order."""
     return [band.name for band in bands]
+
+
+def match_bands(base: Sequence[Band], new: Sequence[Band]) -> tuple[int | None, ...]:
+    """For each of the `new` bands the index of the `base` band it corresponds to, or None; each is used once at most.
+
+    Bands match by name, the rest by centre wavelength within `WAVELENGTH_TOLERANCE`, nearest pairs first. Names that
+    merely count ("3", "band_3", "B3") say nothing across sensors; they match only where both lists of names are equal.
+    """
+    base_names = [canonical_name(band.name) for band in base]
+    new_names = [canonical_name(band.name) for band in new]
+    if base_names == new_names:
+        return tuple(range(len(base)))
+    matches: dict[int, int] = {}
+    for position, name in enumerate(new_names):
+        if name in base_names and not _NUMBERED.fullmatch(name) and base_names.index(name) not in matches.values():
+            matches[position] = base_names.index(name)
+    distances = sorted(
+        (abs(ours - theirs) / ours, index, position)
+        for index, ours in enumerate(map(_centre, base))
+        for position, theirs in enumerate(map(_centre, new))
+        if ours and theirs and abs(ours - theirs) <= WAVELENGTH_TOLERANCE * ours
+    )
+    for _, index, position in distances:
+        if position not in matches and index not in matches.values():
+            matches[position] = index
+    return tuple(matches.get(position) for position in range(len(new)))
+
+
+def _centre(band: Band) -> float | None:
+    """A band's centre wavelength in nm, stated or customary."""
+    return known_wavelength(band.name) if band.wavelength_nm is None else band.wavelength_nm

@@ -40,7 +40,7 @@ def evaluate(
     from segapp.bundle import load
     from segapp.prediction.engine import Predictor
 
-    predictor = Predictor(load(model), spec.network.depth, test_time_augmentation)
+    predictor = Predictor(load(model), test_time_augmentation)
     return score_scenes(predictor, scenes, spec.classes)
 
 

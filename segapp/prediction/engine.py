@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from segapp.classes import IGNORED_INDEX
+from segapp.nets.graph import analyse
 from segapp.prediction.tiles import tiles
 from segapp.scenes.scene import Scene
 from segapp.windows import Window, round_up
@@ -18,13 +19,13 @@ from segapp.windows import Window, round_up
 class Predictor:
     """Maps scenes with a network that takes (N, H, W, C) in physical units and gives class probabilities.
 
-    `depth` is the number of poolings. The graph is traced once and serves every size, and follows the network's
-    weights when they change. With `test_time_augmentation`, probabilities are the mean over the eight flips and
-    quarter turns of each tile, at eight times the work.
+    The graph is traced once and serves every size, and follows the network's weights when they change. With
+    `test_time_augmentation`, probabilities are the mean over the eight flips and quarter turns of each tile, at eight
+    times the work. Raises InputError if the network's layers do not allow mapping by tiles.
     """
 
-    def __init__(self, model: keras.Model, depth: int, test_time_augmentation: bool = False) -> None:
-        self.depth = depth
+    def __init__(self, model: keras.Model, test_time_augmentation: bool = False) -> None:
+        self._graph = analyse(model)
         whole_group = list(product((False, True), range(4)))  # flipped or not, quarter turns
         self._orientations = whole_group if test_time_augmentation else whole_group[:1]
         signature = [tf.TensorSpec((1, None, None, model.input_shape[-1]), tf.float32)]
@@ -34,9 +35,9 @@ class Predictor:
 
     def probabilities(self, scene: Scene) -> Iterator[tuple[Window, np.ndarray]]:
         """Tile by tile: a window and its class probabilities, (h, w, K) float32; NaN where the scene has no data."""
-        for core, seen in tiles(scene.shape, self.depth):
+        for core, seen in tiles(scene.shape, self._graph.stride, self._graph.halo):
             pixels = scene.read(seen)
-            padding = [(0, round_up(size, 2**self.depth) - size) for size in seen.shape]
+            padding = [(0, round_up(size, self._graph.stride) - size) for size in seen.shape]
             padded = np.pad(pixels, (*padding, (0, 0)), constant_values=np.nan)
             place = core.relative_to(seen).slices
             result = self._mean_over_orientations(padded)[place]
@@ -44,7 +45,7 @@ class Predictor:
             yield core, result
 
     def _mean_over_orientations(self, image: np.ndarray) -> np.ndarray:
-        """(h, w, C) to (h, w, K) probabilities; both sides divide by the pooling, so all orientations align to it."""
+        """(h, w, C) to (h, w, K) probabilities; both sides divide by the stride, so all orientations align to it."""
         results = []
         for flip, turns in self._orientations:
             oriented = np.rot90(image[::-1] if flip else image, turns)

@@ -1,0 +1,253 @@
+"""A network's graph, read: which block each layer belongs to, what an image's sides must divide by, how far it looks.
+
+Receptive fields follow the index arithmetic of Araujo, Norris and Sim, "Computing receptive fields of convolutional
+neural networks" (Distill, 2019), carried to transposed convolutions and to graphs with skips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm, log2
+
+import keras
+from keras import layers
+
+from segapp.errors import InputError
+
+# What treats each pixel by itself, by class name, since Keras does not export the classes of its operations; where one
+# has an axis, it must be the last.
+_PREPARATIONS = {"InputLayer", "Identity", "Cast", "Normalization", "Rescaling", "NanToNum"}
+_WEIGHTED = {"BatchNormalization", "LayerNormalization", "Dense", "ActivityRegularization"}
+_NOISE = {"Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise"}
+_JOINS = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Divide", "TrueDivide"}
+_ARITHMETIC = {"Negative", "Absolute", "Square", "Sqrt", "Power", "Exp", "Log", "Log1p", "Clip"}
+_RECTIFIERS = {"ReLU", "LeakyReLU", "ELU", "Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Gelu"}
+_ACTIVATIONS = {"Activation", "Softmax", "Sigmoid", "HardSigmoid", "Silu", "HardSilu", "Tanh"}
+_PER_PIXEL = _PREPARATIONS.union(_WEIGHTED, _NOISE, _JOINS, _ARITHMETIC, _RECTIFIERS, _ACTIVATIONS)
+_CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+_POOLINGS = (layers.MaxPooling2D, layers.AveragePooling2D)
+_INTERPOLATION_RADIUS = {"bilinear": 1, "bicubic": 2}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What `analyse` finds. `blocks` maps the name of each layer to its block, in the U-Net's vocabulary.
+
+    An image's height and width must divide by `stride`; a tile that starts and ends at multiples of it looks `halo`
+    pixels beyond itself.
+    """
+
+    blocks: Mapping[str, str]
+    stride: int
+    halo: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer or operation; tensors are known by their numbers."""
+
+    operation: keras.Operation
+    inputs: tuple[int, ...]
+    output: int
+
+    @property
+    def kind(self) -> str:
+        """The name of the operation's class."""
+        return type(self.operation).__name__
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """Which pixels along an axis an operation sees: output pixel i sees the `kernel` pixels from i * down - before on.
+
+    They are pixels of the input after `up` - 1 empty ones have been put behind each.
+    """
+
+    kernel: int = 1
+    before: int = 0
+    down: int = 1
+    up: int = 1
+
+    def reach(self, before: int, after: int) -> tuple[int, int]:
+        """How far beyond an aligned tile the input is seen, when the output is wanted `before` and `after` it."""
+        last = (after - 1) * self.down - self.before + self.kernel - 1
+        return (before * self.down + self.before) // self.up, last // self.up + 1
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """A tensor's size along an axis: the image's size by `stride`, and `extra` pixels."""
+
+    stride: Fraction = Fraction(1)
+    extra: int = 0
+
+
+def calls(model: keras.Model) -> list[Call]:
+    """What a functional network calls, each after those that it depends on, the input layer first.
+
+    Raises InputError if the network is no graph of layers from one image to one map.
+    """
+    if not isinstance(model, keras.Function) or len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise InputError(
+            f"network {model.name!r} is not a functional Keras model from one image to one map; build it as "
+            "keras.Model(image, map)"
+        )
+    found = []
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if len(node.outputs) != 1 or len(node.outputs[0].shape) != 4:
+                raise _unknown(node.operation, "does not make one feature map (N, H, W, C)")
+            inputs = tuple(id(tensor) for tensor in node.input_tensors)
+            found.append(Call(node.operation, inputs, id(node.outputs[0])))
+    return found
+
+
+def analyse(model: keras.Model) -> Graph:
+    """Walk the graph of a functional network that takes (N, H, W, C) and gives a map of the same height and width.
+
+    Blocks: `input` (normalisation and the like), `encoder_stage_1`, ... down to the coarsest resolution, `bridge` at
+    it, `decoder_stage_1`, ... from there up, and `head`, the last layer with weights and what follows it. Without
+    pooling all between input and head is `encoder_stage_1`. A layer that is called twice belongs where it is first.
+
+    Raises InputError, naming the layer, if one of them sees the whole image or is not known.
+    """
+    graph = calls(model)
+    scales, halo, samplings = [], 0, []
+    for axis in (0, 1):
+        along, how = _forward(graph, axis)
+        scales.append(along)
+        samplings.append(how)
+        if along[graph[-1].output] != _Scale():
+            raise InputError(
+                f"network {model.name!r} gives a map of another size than its image; pad its convolutions with "
+                "padding='same' and upsample as often as it pools"
+            )
+        halo = max(halo, *_reach(graph, how))
+    strides = {tensor: max(along[tensor].stride for along in scales) for tensor in scales[0]}
+    blocks = _blocks(graph, strides)
+    return Graph(blocks, lcm(*(scale.stride.numerator for along in scales for scale in along.values())), halo)
+
+
+def _forward(graph: Sequence[Call], axis: int) -> tuple[dict[int, _Scale], list[_Sampling]]:
+    """The scale of each tensor along `axis`, and how each call samples its input."""
+    scales: dict[int, _Scale] = {}
+    samplings = []
+    for call in graph:
+        sampling, scale = _sample(call, axis, scales[call.inputs[0]] if call.inputs else _Scale())
+        scales[call.output] = scale
+        samplings.append(sampling)
+    return scales, samplings
+
+
+def _reach(graph: Sequence[Call], samplings: Sequence[_Sampling]) -> tuple[int, int]:
+    """How far before and after an aligned tile of the last call's output the first call's output is seen."""
+    wanted = {graph[-1].output: (0, 0)}
+    for call, sampling in zip(reversed(graph), reversed(samplings), strict=True):
+        before, after = sampling.reach(*wanted[call.output])
+        for tensor in call.inputs:
+            known = wanted.get(tensor, (before, after))
+            wanted[tensor] = max(before, known[0]), max(after, known[1])
+    return wanted[graph[0].output]
+
+
+def _sample(call: Call, axis: int, scale: _Scale) -> tuple[_Sampling, _Scale]:
+    """How a call samples its input of `scale` along `axis`, and the scale of what it makes."""
+    op, extra = call.operation, scale.extra
+    if getattr(op, "data_format", None) == "channels_first":
+        raise _unknown(op, "has its channels first")
+    if isinstance(op, layers.Conv2DTranspose):
+        if op.output_padding is not None:
+            raise _unknown(op, "has an output padding")
+        up = op.strides[axis]
+        kernel = _extent(op.kernel_size[axis], op.dilation_rate[axis])
+        surplus = max(kernel - up, 0)
+        cut, grown = (surplus // 2, 0) if op.padding == "same" else (0, surplus)
+        return _Sampling(kernel, kernel - 1 - cut, up=up), _Scale(scale.stride / up, extra * up + grown)
+    if isinstance(op, layers.UpSampling2D):
+        up = op.size[axis]
+        if op.interpolation == "nearest":
+            kernel, cut = up, 0
+        elif op.interpolation in _INTERPOLATION_RADIUS:  # a transposed convolution with pixel centres aligned
+            radius = _INTERPOLATION_RADIUS[op.interpolation]
+            kernel, cut = 2 * radius * up, (radius - 1) * up + up // 2
+        else:
+            raise _unknown(op, f"interpolates by {op.interpolation!r}")
+        return _Sampling(kernel, kernel - 1 - cut, up=up), _Scale(scale.stride / up, extra * up)
+    if isinstance(op, (*_CONVOLUTIONS, *_POOLINGS)):
+        down = op.strides[axis]
+        kernel = op.pool_size[axis] if isinstance(op, _POOLINGS) else op.kernel_size[axis]
+        kernel = _extent(kernel, 1 if isinstance(op, _POOLINGS) else op.dilation_rate[axis])
+        if op.padding == "same":
+            # TensorFlow pads as little as the size allows, the odd pixel at the end.
+            padding, made = max(kernel - (extra % down or down), 0), -(-extra // down)
+        else:
+            padding, made = 0, (extra - kernel) // down + 1
+        return _Sampling(kernel, padding // 2, down=down), _Scale(scale.stride * down, made)
+    if isinstance(op, layers.ZeroPadding2D):
+        before, after = op.padding[axis]
+        return _Sampling(before=before), _Scale(scale.stride, extra + before + after)
+    if isinstance(op, layers.Cropping2D):
+        before, after = op.cropping[axis]
+        return _Sampling(before=-before), _Scale(scale.stride, extra - before - after)
+    if call.kind in _PER_PIXEL and _works_along_the_last_axis(op):
+        return _Sampling(), scale
+    raise _unknown(op, "may see the whole image")
+
+
+def _extent(kernel: int, dilation: int) -> int:
+    """How many pixels a dilated kernel spans."""
+    return (kernel - 1) * dilation + 1
+
+
+def _works_along_the_last_axis(op: keras.Operation) -> bool:
+    axis = getattr(op, "axis", -1)
+    return all(one in (-1, 3) for one in (axis if isinstance(axis, (tuple, list)) else (axis,)))
+
+
+def _unknown(op: keras.Operation, what: str) -> InputError:
+    return InputError(
+        f"layer {op.name!r} ({type(op).__name__}) {what}, so that no scene can be mapped tile by tile; use a network "
+        "of 2-D convolutions, poolings, upsampling and layers that treat each pixel by itself"
+    )
+
+
+def _blocks(graph: Sequence[Call], strides: Mapping[int, Fraction]) -> dict[str, str]:
+    """The block of each layer; `strides` are those of the tensors, relative to the image."""
+    deepest = max(strides.values())
+    prepared: set[int] = set()
+    risen: set[int] = set()  # tensors that come from the coarsest resolution, or are at it
+    head = _head(graph)
+    blocks: dict[str, str] = {}
+    for call in graph:
+        # A pooling ends a stage, whatever else changes the resolution begins one.
+        pooled = isinstance(call.operation, _POOLINGS)
+        level = strides[call.inputs[0] if pooled else call.output]
+        if strides[call.output] == deepest or any(tensor in risen for tensor in call.inputs):
+            risen.add(call.output)
+        if call.kind in _PREPARATIONS and prepared.issuperset(call.inputs):
+            prepared.add(call.output)
+            block = "input"
+        elif call.output in head:
+            block = "head"
+        elif level == deepest > 1:
+            block = "bridge"
+        elif deepest > 1 and any(tensor in risen for tensor in call.inputs):
+            block = f"decoder_stage_{round(log2(deepest)) - round(log2(level))}"
+        else:
+            block = f"encoder_stage_{round(log2(level)) + 1}"
+        blocks.setdefault(call.operation.name, block)
+    return blocks
+
+
+def _head(graph: Sequence[Call]) -> set[int]:
+    """What the last layer with weights makes, and the calls after it; no call where the last maps are joined."""
+    makers = {call.output: call for call in graph}
+    call, head = graph[-1], {graph[-1].output}
+    while not getattr(call.operation, "weights", ()):
+        if len(call.inputs) != 1:
+            return head
+        call = makers[call.inputs[0]]
+        head.add(call.output)
+    return head
