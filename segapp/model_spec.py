@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from segapp.bands import Band
 from segapp.classes import ClassTable
 from segapp.configuration import Strict
-from segapp.nets.config import UNetConfig
+from segapp.errors import InputError
+from segapp.nets.config import KerasGraph, UNetConfig
 
 if TYPE_CHECKING:
     import keras
@@ -29,15 +30,27 @@ class WeightsFile(Strict):
     sha256: str = ""
 
 
+def _kind_of_network(value: Any) -> str:
+    graph = "keras" in value if isinstance(value, dict) else isinstance(value, KerasGraph)
+    return KerasGraph.__name__ if graph else UNetConfig.__name__
+
+
+Network = Annotated[
+    Annotated[UNetConfig, Tag(UNetConfig.__name__)] | Annotated[KerasGraph, Tag(KerasGraph.__name__)],
+    Discriminator(_kind_of_network),
+]
+
+
 class ModelSpec(Strict):
     """Everything about a model but its weights, as `model.json` holds it.
 
-    `network` shapes the U-Net; `provenance` says how the model was made; `scores` holds what was measured, by role.
+    `network` shapes the U-Net, or lists the layers of another network; `provenance` says how the model was made;
+    `scores` holds what was measured, by role.
     """
 
     schema_version: Literal[1] = Field(alias="schema")
     name: str
-    network: UNetConfig
+    network: Network
     bands: tuple[Band, ...] = Field(min_length=1)
     classes: ClassTable
     normalization: Normalization
@@ -56,14 +69,23 @@ class ModelSpec(Strict):
         return self
 
     def build(self) -> keras.Model:
-        """The network with fresh weights: (N, H, W, C) float32 in the bands' units to (N, H, W, K) probabilities."""
+        """The network with fresh weights: (N, H, W, C) float32 in the bands' units to (N, H, W, K) probabilities.
+
+        Raises InputError naming the layer where another network than the U-Net cannot be built.
+        """
+        from segapp.nets.blocks import with_input_and_head
         from segapp.nets.unet import unet
 
-        return unet(
-            len(self.bands),
-            len(self.classes),
-            self.network,
-            mean=self.normalization.mean,
-            std=self.normalization.std,
-            head=self.head,
-        )
+        network, bands, classes = self.network, len(self.bands), len(self.classes)
+        mean, std = self.normalization.mean, self.normalization.std
+        if isinstance(network, UNetConfig):
+            return unet(bands, classes, network, mean=mean, std=std, head=self.head)
+
+        from segapp.nets.keras_graph import graph_features
+
+        try:
+            return with_input_and_head(
+                lambda x: graph_features(x, network, self.head), bands, classes, mean=mean, std=std, head=self.head
+            )
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from None
