@@ -1,6 +1,7 @@
 """Semantic segmentation of multispectral images, and transfer that never makes a network worse.
 
-Every verb of the command line is a function here, with the same name and defaults: `train`, `evaluate`, `load`.
+Every verb of the command line is a function here, with the same name and defaults: `train`, `finetune`, `evaluate`;
+`load` gives the network of a model directory.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "evaluate", "load", "read_dataset", "train"]
+__all__ = ["InputError", "evaluate", "finetune", "load", "read_dataset", "train"]
 
 if TYPE_CHECKING:
     from segapp.bundle import load
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from segapp.errors import InputError
     from segapp.evaluation.evaluate import evaluate
     from segapp.training.train import train
+    from segapp.transfer.finetune import finetune
 
 # TensorFlow reads this when it is first imported and leaves oneDNN off on CPUs without AVX-512, where it still makes
 # a training step about twice as fast (compare tools/bench_loading.py with TF_ENABLE_ONEDNN_OPTS=0).
@@ -25,6 +27,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 _HOME = {
     "InputError": "segapp.errors",
     "evaluate": "segapp.evaluation.evaluate",
+    "finetune": "segapp.transfer.finetune",
     "load": "segapp.bundle",
     "read_dataset": "segapp.dataset",
     "train": "segapp.training.train",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from segapp.nets.config import UNetConfig
+
 if TYPE_CHECKING:
     from segapp.model_spec import ModelSpec
 
@@ -11,10 +13,13 @@ if TYPE_CHECKING:
 def model_card(spec: ModelSpec) -> str:
     """The card of a model as Markdown, everything in it read off `spec`."""
     network = spec.network
+    if isinstance(network, UNetConfig):
+        kind = f"A U-Net of depth {network.depth} with {network.filters} first filters"
+    else:
+        kind = f"A Keras network of {len(network.layers)} layers below its head"
     sections = [
         f"# {spec.name}",
-        f"A U-Net of depth {network.depth} with {network.filters} first filters that maps {len(spec.bands)} bands to "
-        f"{len(spec.classes)} classes.",
+        f"{kind} that maps {len(spec.bands)} bands to {len(spec.classes)} classes.",
         "## Input",
         _table(
             ["band", "wavelength (nm)", "unit", "stored count to unit", "mean", "standard deviation"],
@@ -48,10 +53,12 @@ def model_card(spec: ModelSpec) -> str:
         sections.append("## Scores")
         for role, scores in spec.scores.items():
             sections += [f"### {role}", _score_table(scores)]
+    if {"plan", "phases", "winner"} <= spec.provenance.keys():
+        sections += ["## Transfer", *_transfer(spec.provenance)]
     if spec.limits:
         sections += ["## Limits", spec.limits]
     if spec.provenance:
-        rows = [[key, str(value)] for key, value in spec.provenance.items() if not isinstance(value, dict)]
+        rows = [[key, str(value)] for key, value in spec.provenance.items() if isinstance(value, str | int)]
         sections += ["## Provenance", _table(["", ""], rows), "`model.json` holds the whole recipe and all scores."]
     return "\n\n".join(sections) + "\n"
 
@@ -65,6 +72,30 @@ def _score_table(scores: dict[str, Any]) -> str:
     rows = [[c["name"], f"{c['pixels']:,}", _number(c["accuracy"]), _number(c["iou"])] for c in scores["classes"]]
     absent = f"\n\nAbsent from the reference: {', '.join(scores['absent'])}." if scores["absent"] else ""
     return overall + "\n\n" + _table(["class", "pixels", "accuracy", "IoU"], rows) + absent
+
+
+def _transfer(provenance: dict[str, Any]) -> list[str]:
+    """What a model was made from by transfer, and how each of its phases did."""
+    plan = provenance["plan"]
+    told = {
+        "Bands that the base did not have": [band["name"] for band in plan["bands"] if band["base"] is None],
+        "Classes that the base did not have": [entry["name"] for entry in plan["classes"] if not entry["base"]],
+        "Classes that no label showed, kept as the base has them": plan["remembered"],
+    }
+    rows = []
+    for line in provenance["phases"]:
+        against = line["against"] or ""
+        won = ("yes" if line["won"] else "no") if against else ""
+        written = "yes" if line["phase"] == provenance["winner"] else ""
+        rows.append([line["phase"], _number(line["accuracy"]), _number(line["mean_iou"]), against, won, written])
+    held_out = ", a part of the training scenes that was held out" if plan["held_out"] else ""
+    unguarded = "" if plan["guarded"] else " Nothing guarded the result: the last phase was written, won or not."
+    return [
+        f"From {plan['base']} by the strategy {plan['strategy']}. {plan['head']}",
+        *(f"{what}: {', '.join(names)}." for what, names in told.items() if names),
+        f"Each phase on validation pixels{held_out}.{unguarded}",
+        _table(["phase", "accuracy", "mean IoU", "against", "won", "written"], rows),
+    ]
 
 
 def _number(value: float | None) -> str:

@@ -160,6 +160,32 @@ class ClassTable(BaseModel):
         return lookup[indexes]
 
 
+def carry_over(
+    base: ClassTable, new: ClassTable, mapping: Mapping[str, Sequence[str]] | None = None
+) -> tuple[tuple[int, ...], ...]:
+    """For each new class the network indexes of the base classes that it continues; empty for a class that is new.
+
+    `mapping` says so by name, ``{"water": ["lake", "river"]}``; several new classes may continue one base class, and
+    an empty list makes a class new. Classes it does not name continue the base class of their own name (upper and
+    lower case alike). Raises InputError for a name that is no class of its table.
+    """
+    mapping = mapping or {}
+    known = {name.casefold(): index for index, name in enumerate(base.names)}
+    for name in mapping:
+        if name not in new.names:
+            raise InputError(f"class '{name}' is mapped but is no new class; the new ones are {', '.join(new.names)}")
+    sources = []
+    for name in new.names:
+        wanted = mapping.get(name, [name] if name.casefold() in known else [])
+        for source in wanted:
+            if source.casefold() not in known:
+                raise InputError(
+                    f"class '{name}': '{source}' is no class of the base, which has {', '.join(base.names)}"
+                )
+        sources.append(tuple(sorted({known[source.casefold()] for source in wanted})))
+    return tuple(sources)
+
+
 def read_class_csv(path: Path) -> ClassTable:
     """Read a class table from CSV with the columns id, name and, if wanted, color and ignore (1 or true).
 

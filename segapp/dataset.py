@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from segapp.bands import Band, names_of
@@ -28,6 +28,21 @@ class Dataset:
     classes: ClassTable
     bands: tuple[Band, ...]
     members: tuple[tuple[Role | None, RasterScene], ...]
+    image: ImageRules = field(default_factory=ImageRules)
+    """How its images are read."""
+
+    def unlabelled(self, files: Sequence[Path]) -> list[Scene]:
+        """Images without labels, read as the dataset's own; raises InputError where one has other bands."""
+        scenes: list[Scene] = []
+        for file in files:
+            scene = open_scene([file], self.image, name=file.stem)
+            if scene.bands != self.bands:
+                raise InputError(
+                    f"{file}: its bands are {', '.join(names_of(scene.bands))}, but those of {self.path} are "
+                    f"{', '.join(names_of(self.bands))}; give images like the dataset's"
+                )
+            scenes.append(scene)
+        return scenes
 
     def scenes(self, role: Role, patch: int = 0) -> list[Scene]:
         """The scenes of one role; empty if the dataset has none.
@@ -78,7 +93,7 @@ def read_dataset(path: Path) -> Dataset:
     if split and not members:
         words = ", ".join(f"'{word}'" for word in split.words)
         raise InputError(f"{split.path}: no scene of {path} has one of the roles {words}; check 'name' and 'roles'")
-    return _dataset(file.name or path.stem, str(path), classes, members)
+    return _dataset(file.name or path.stem, str(path), classes, members, file.image)
 
 
 def dataset_from_files(
@@ -107,10 +122,12 @@ def dataset_from_files(
         (role, open_scene([pixels], rules, label_file=ids, label_rules=LabelRules(), classes=table))
         for role, pixels, ids in pairs
     ]
-    return _dataset(image.stem, str(image), table, members)
+    return _dataset(image.stem, str(image), table, members, rules)
 
 
-def _dataset(name: str, path: str, classes: ClassTable, members: list[tuple[Role | None, RasterScene]]) -> Dataset:
+def _dataset(
+    name: str, path: str, classes: ClassTable, members: list[tuple[Role | None, RasterScene]], image: ImageRules
+) -> Dataset:
     first = members[0][1]
     for _, scene in members:
         if scene.bands != first.bands:
@@ -118,7 +135,7 @@ def _dataset(name: str, path: str, classes: ClassTable, members: list[tuple[Role
                 f"{scene.path}: its bands are {', '.join(names_of(scene.bands))}, but those of {first.path} are "
                 f"{', '.join(names_of(first.bands))}; choose 'bands' and 'names' that fit all scenes"
             )
-    return Dataset(name, path, classes, first.bands, tuple(members))
+    return Dataset(name, path, classes, first.bands, tuple(members), image)
 
 
 class _SplitRoles:

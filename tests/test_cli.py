@@ -14,7 +14,7 @@ from skimage.io import imsave
 
 from segapp.bundle import read_spec
 from segapp.cli import main
-from tests.scenes.test_mat import write_mat73
+from tests.scenes.test_mat import write_mat73, write_opaque
 
 
 def _run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -29,7 +29,18 @@ def _loaded_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("arguments", ["['--help']", "['train', '--help']", "['train', '--output', 'x']"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "['--help']",
+        "['train', '--help']",
+        "['train', '--output', 'x']",
+        "['finetune', '--help']",
+        "['finetune', '--base', 'b', '--data', 'd', '--output', 'o', '--strategy', 'nosuch']",
+        "['finetune', '--base', 'b', '--data', 'd', '--output', 'o', '--map', 'nonsense']",
+        "['finetune', '--base', 'b', '--data', 'd', '--output', 'o']",
+    ],
+)
 def test_help_and_usage_errors_load_neither_tensorflow_nor_keras(arguments: str) -> None:
     modules = _loaded_after(f"from segapp.cli import main\ntry:\n    main({arguments})\nexcept SystemExit:\n    pass")
     assert "segapp.cli" in modules and not {"tensorflow", "keras"} & modules
@@ -37,6 +48,7 @@ def test_help_and_usage_errors_load_neither_tensorflow_nor_keras(arguments: str)
 
 def test_readers_windows_and_metrics_load_neither_tensorflow_nor_keras() -> None:
     rooms = ["dataset", "inspection", "windows", "bundle", "samples", "prediction.tiles", "training.recipe"]
+    rooms += ["transfer.strategy", "transfer.treatment", "transfer.plan", "card"]
     rooms += ["evaluation.report", "evaluation.evaluate", "patches.sampling", "patches.augmentation"]
     modules = _loaded_after("\n".join(f"import segapp.{room}" for room in rooms))
     assert not {"tensorflow", "keras"} & modules
@@ -79,6 +91,9 @@ def test_the_matlab_users_one_liner_trains(tiny_recipe: Path, tmp_path: Path) ->
     assert spec.scores["val"]["pixels"] == 55 * 80
 
 
+FINETUNE = ["finetune", "--quiet", "--base", "MODEL", "--data", "DATA"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -93,6 +108,27 @@ def test_the_matlab_users_one_liner_trains(tiny_recipe: Path, tmp_path: Path) ->
         (["evaluate", "--model", "none", "--data", "DATA"], "none: is no model directory"),
         (["evaluate", "--model", "MODEL", "--data", "none.toml"], "none.toml: no such file"),
         (["evaluate", "--model", "MODEL", "--data", "DATA", "--json", "none/s.json"], "its folder does not exist"),
+        (FINETUNE, "nothing says where the model goes; give --output, or --dry-run to see the plan"),
+        ([*FINETUNE, "--output", "MODEL"], "exists already; remove it or give another --output"),
+        ([*FINETUNE, "--output", "m", "--base", "none"], "none: no such file or folder; give a model directory"),
+        ([*FINETUNE, "--output", "m", "--data", "none.toml"], "none.toml: no such file"),
+        ([*FINETUNE, "--output", "m", "--strategy", "nosuch"], "there is no strategy 'nosuch'; choose forum, full, "),
+        ([*FINETUNE, "--output", "m", "--strategy", "none.toml"], "none.toml: no such file"),
+        ([*FINETUNE, "--output", "m", "--map", "water"], "--map 'water' is not understood; write NEW=BASE"),
+        ([*FINETUNE, "--output", "m", "--map", "water=sea"], "'sea' is no class of the base, which has water, "),
+        ([*FINETUNE, "--output", "m", "--map", "sea=water"], "'sea' is mapped but is no new class"),
+        ([*FINETUNE, "--output", "m", "--map", "water=", "--head-init", "copied"], "water cannot be copied from"),
+        ([*FINETUNE, "--output", "m", "--head-init", "guessed"], "--head-init"),
+        ([*FINETUNE, "--output", "m", "--head-layer", "conv"], "its head is 'final_conv', not 'conv'"),
+        ([*FINETUNE, "--output", "m", "--patch-size", "34"], "a patch size of 34 does not divide by 4"),
+        ([*FINETUNE, "--output", "m", "--steps", "0"], "steps"),
+        ([*FINETUNE, "--output", "m", "--unlabelled", "none.tif"], "none.tif"),
+        ([*FINETUNE, "--dry-run", "--map", "water=sea"], "'sea' is no class of the base"),
+        (["finetune", "--data", "DATA", "--output", "m"], "Missing option '--base'"),
+        (
+            ["train", "--data", "DATA", "--output", "m", "--patch-size", "40", "--quiet"],
+            "a patch size of 40 does not divide by 16",
+        ),
         (["inspect", "none.tif"], "none.tif"),
         (["nosuch"], "nosuch"),
     ],
@@ -109,15 +145,65 @@ def test_a_mistake_is_one_line_with_exit_code_2(
     assert not list(tmp_path.iterdir())
 
 
+def _finetune_fails(*arguments: str | Path) -> str:
+    """The one line that `segapp finetune` with a mistake leaves."""
+    code, out, err = _run("finetune", "--quiet", *arguments)
+    assert (code, out) == (2, "") and err.startswith("segapp: ") and err.count("\n") == 1
+    return err
+
+
+def test_a_network_object_of_matlabs_as_base_comes_with_the_way_over(samples: Path, tmp_path: Path) -> None:
+    write_opaque(tmp_path / "my_multispectralUnet.mat")
+    err = _finetune_fails(
+        "--base", tmp_path / "my_multispectralUnet.mat", "--data", samples, "--output", tmp_path / "new"
+    )
+    assert "exportONNXNetwork(net" in err and "segapp convert my_multispectralUnet.onnx" in err
+
+
+def test_a_dataset_without_training_scenes_cannot_be_transferred_to(
+    trained: Path, samples: Path, tmp_path: Path
+) -> None:
+    head, *scenes = samples.read_text().split("[[scenes]]")
+    kept = [scene.replace('= "', f'= "{samples.parent}/', 2) for scene in scenes if 'role = "train"' not in scene]
+    (tmp_path / "new.toml").write_text("[[scenes]]".join([head, *kept]))
+    err = _finetune_fails("--base", trained, "--data", tmp_path / "new.toml", "--output", tmp_path / "new")
+    assert "new.toml: no scene has the role train" in err and not (tmp_path / "new.partial").exists()
+
+
+def test_a_finetune_is_not_resumed_with_other_settings(trained: Path, samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.partial").mkdir()
+    (tmp_path / "new.partial" / "plan.json").write_text("{}")
+    arguments = ("--base", trained, "--data", samples, "--output", tmp_path / "new")
+    assert "holds an interrupted run; go on with --resume" in _finetune_fails(*arguments)
+    assert "was run with another base; resume with the same settings" in _finetune_fails(*arguments, "--resume")
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(trained: Path, samples: Path, tmp_path: Path) -> None:
+    arguments = ("finetune", "--base", trained, "--data", samples, "--map", "water=built", "--steps", "10")
+    for output in ([], ["--output", tmp_path / "new"]):
+        code, out, err = _run(*arguments, "--dry-run", *output)
+        assert (code, err) == (0, "") and not list(tmp_path.iterdir())
+        assert all(name in out for name in ("swir2", "encoder_stage_1", "frozen", "4 steps", "water", "trainable"))
+
+
+def test_finetune_writes_a_model_and_says_nothing_when_quiet(trained: Path, samples: Path, tmp_path: Path) -> None:
+    arguments = ("--base", trained, "--data", samples, "--strategy", "head", "--output", tmp_path / "new", "--quiet")
+    code, out, err = _run("finetune", *arguments)
+    assert (code, out, err) == (0, "", "")
+    spec = read_spec(tmp_path / "new")
+    assert spec.provenance["winner"] in ("base", "head") and spec.head == "final_conv_2"
+    assert spec.provenance["base"] == str(trained)
+
+
 def test_a_disk_that_fails_on_the_way_is_exit_code_3(
     samples: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segapp.training import train
+    from segapp.training import fit
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(train, "save_checkpoint", full)
+    monkeypatch.setattr(fit, "save_checkpoint", full)
     code, _, err = _run("train", "--data", samples, "--recipe", tiny_recipe, "--output", tmp_path / "m", "--quiet")
     assert code == 3 and "No space left on device" in err and err.count("\n") == 1
     assert not (tmp_path / "m").exists()

@@ -1,0 +1,134 @@
+"""`segapp finetune`: a pretrained network brought to new data, never made worse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import keras
+
+from segapp.bundle import load, write_model
+from segapp.dataset import Dataset, read_dataset
+from segapp.errors import InputError
+from segapp.nets.adapt import BandFill
+from segapp.training.devices import ComputePrecision, Precision, choose_precision, make_repeatable, make_strategy
+from segapp.training.display import Display
+from segapp.training.fit import CHECKPOINT_FILE
+from segapp.training.output import claim, deliver, provenance_of
+from segapp.transfer.base import read_base
+from segapp.transfer.phases import RESULT_FILE, Phases, read_json, write_json
+from segapp.transfer.plan import Plan, print_plan
+from segapp.transfer.prepare import Transfer, prepare
+from segapp.transfer.strategy import Strategy, read_strategy
+
+PLAN_FILE = "plan.json"
+
+
+def plan_finetune(
+    base: str | Path,
+    data: str | Path | Dataset,
+    *,
+    strategy: str | Strategy = "staged",
+    class_map: Mapping[str, Sequence[str]] | None = None,
+    unlabelled: Sequence[Path] = (),
+    new_bands: BandFill | None = None,
+    head_layer: str | None = None,
+) -> Plan:
+    """What `finetune` would do with the same arguments; trains and writes nothing. Raises InputError as it does."""
+    return prepare(
+        read_base(Path(base), head_layer),
+        data if isinstance(data, Dataset) else read_dataset(Path(data)),
+        strategy if isinstance(strategy, Strategy) else read_strategy(strategy),
+        class_map=class_map,
+        unlabelled=unlabelled,
+        new_bands=new_bands,
+    ).plan
+
+
+def finetune(
+    base: str | Path,
+    data: str | Path | Dataset,
+    output: str | Path,
+    *,
+    strategy: str | Strategy = "staged",
+    class_map: Mapping[str, Sequence[str]] | None = None,
+    unlabelled: Sequence[Path] = (),
+    new_bands: BandFill | None = None,
+    head_layer: str | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    precision: Precision = "auto",
+    devices: str = "auto",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    quiet: bool = False,
+    command: str = "segapp.finetune",
+) -> keras.Model:
+    """Bring `base`, a model directory or a .keras file, to the scenes of `data`, and write a model directory.
+
+    `strategy` is the name of one, a TOML file, or a `Strategy`. Classes continue the base's of their name;
+    ``class_map={"water": ["lake", "river"]}`` says otherwise. `unlabelled` are images on which the base's word is to
+    be kept. `new_bands` starts the filters of bands that the base does not have at "zero", or as the "mean" of all its
+    filters; by default at zero, or as the mean where no band matches. `head_layer` names the classifier of a .keras
+    file where it is not found.
+
+    After every phase the model is scored on the validation scenes, or on a held-out part of the training scenes where
+    there are none, and the best is written: be it the base itself, where all classes are its own. With `resume` an
+    interrupted run goes on in its phase.
+
+    Returns the model as `segapp.load` gives it. Raises InputError for bad input, and when `output` exists.
+    """
+    output = Path(output)
+    partial = claim(output, resume)
+    dataset = data if isinstance(data, Dataset) else read_dataset(Path(data))
+    chosen = strategy if isinstance(strategy, Strategy) else read_strategy(strategy)
+    devices_strategy = make_strategy(devices)
+    make_repeatable(seed)
+    compute_precision = choose_precision(precision)
+    display = Display(quiet)
+    display.say(f"{dataset.name}: reading {base} and scenes")
+    transfer = prepare(
+        read_base(Path(base), head_layer),
+        dataset,
+        chosen,
+        class_map=class_map,
+        unlabelled=unlabelled,
+        new_bands=new_bands,
+        seed=seed,
+    )
+    _begin(partial, transfer, compute_precision, display)
+    runner = Phases(transfer, partial, display, devices_strategy, compute_precision, seed, callbacks)
+    winner, record = runner.run()
+    replicas = devices_strategy.num_replicas_in_sync
+    provenance = provenance_of(
+        command, dataset, len(transfer.train_scenes), chosen, seed, compute_precision, replicas
+    ) | {
+        "base": transfer.plan.base,
+        "winner": winner,
+        "phases": record,
+        "plan": transfer.plan.model_dump(mode="json"),
+    }
+    write_model(partial, load(partial / winner), transfer.spec)
+    model = deliver(partial, output, dataset, transfer.val_scenes, provenance, display)
+    for phase in output.iterdir():
+        if phase.is_dir():
+            for name in (CHECKPOINT_FILE, RESULT_FILE, "model.json", "model.weights.h5", "README.md"):
+                (phase / name).unlink(missing_ok=True)
+            if not any(phase.iterdir()):
+                phase.rmdir()
+    return model
+
+
+def _begin(partial: Path, transfer: Transfer, precision: ComputePrecision, display: Display) -> None:
+    """Show the plan and keep it; raises InputError if an interrupted run had another."""
+    file = partial / PLAN_FILE
+    settings = {**transfer.settings, "precision": precision}
+    if file.exists():
+        before = read_json(file)
+        for key, value in settings.items():
+            if before.get(key) != json.loads(json.dumps(value)):
+                raise InputError(f"{partial}: was run with another {key}; resume with the same settings, or remove it")
+        return
+    print_plan(transfer.plan, display.console)
+    partial.mkdir(parents=True, exist_ok=True)
+    write_json(file, settings)

@@ -1,0 +1,215 @@
+"""The phases of a transfer, run one after another, each in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from segapp.bundle import load, write_model
+from segapp.errors import InputError
+from segapp.patches.pipeline import PatchStream, Stream
+from segapp.patches.sampling import ClassPositions, PatchSource, Sampling, find_class_positions
+from segapp.prediction.engine import Predictor
+from segapp.scenes.scene import Scene
+from segapp.training.devices import ComputePrecision, computing_in, make_repeatable
+from segapp.training.display import Display
+from segapp.training.fit import fit
+from segapp.training.run import Run, make_trainer
+from segapp.transfer.distillation import distil, doubt
+from segapp.transfer.freezing import assign_treatments, freeze
+from segapp.transfer.guard import Contestant, RememberedScene, beats, tile_counts
+from segapp.transfer.head import Teacher, choose_penalty, sample_features
+from segapp.transfer.prepare import Transfer
+from segapp.transfer.strategy import Phase
+from segapp.transfer.surgery import copied_head, set_head
+from segapp.transfer.unlabelled import MixedStream
+
+RESULT_FILE = "result.json"
+HEAD_PIXELS = 20_000
+"""Pixels that a head is fitted on."""
+_SCORES = ("accuracy", "mean_iou")
+
+
+class Phases:
+    """Runs the phases of a transfer, each in a folder of its own, and skips those that are done."""
+
+    def __init__(
+        self,
+        transfer: Transfer,
+        partial: Path,
+        display: Display,
+        strategy: tf.distribute.Strategy,
+        precision: ComputePrecision,
+        seed: int,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> None:
+        self.transfer, self.partial, self.display = transfer, partial, display
+        self.strategy, self.precision, self.seed, self.callbacks = strategy, precision, seed, callbacks
+        make_repeatable(seed)
+        with strategy.scope(), computing_in(precision):
+            self.start = transfer.network()
+            drawn = keras.initializers.GlorotUniform(seed)((1, 1, *self._head_shape()))
+        self.copied = copied_head(transfer.base, transfer.classes, transfer.shown)
+        self.random = np.asarray(drawn)[0, 0], np.zeros(len(transfer.classes), np.float32)
+        set_head(self.start, transfer.spec.head, *self.copied)
+        self.few = doubt(sum(entry.pixels for entry in transfer.plan.classes))
+        self.val_scenes: Sequence[Scene] = transfer.val_scenes
+        if transfer.remembers and ((transfer.carried & ~transfer.shown).any() or transfer.unlabelled):
+            silent = np.flatnonzero(transfer.carried & (~transfer.shown if not transfer.unlabelled else True))
+            predictor = Predictor(self.start)
+            self.val_scenes = [
+                RememberedScene(scene, predictor, silent) for scene in (*transfer.val_scenes, *transfer.unlabelled)
+            ]
+
+    def run(self) -> tuple[str, list[dict[str, Any]]]:
+        """Run what is not done yet; returns the folder of the model to write, and what every phase scored."""
+        transfer, record = self.transfer, []
+        holder: Contestant | None = None
+        if transfer.strategy.head == "random":
+            self._write_start("start", self.random)
+            last = "start"
+        else:
+            self._write_start("base", self.copied)
+            last = "base"
+            if transfer.plan.base_competes:
+                holder = self._contestant("base")
+                record.append(self._line(holder, None))
+        if transfer.strategy.head == "fitted":
+            if not (self.partial / "head" / RESULT_FILE).exists():
+                self._write_start("head", self._fitted())
+            last = "head"
+            holder = self._contest("head", holder, record)
+        for number, phase in enumerate(transfer.strategy.phases, start=1):
+            start = holder.name if holder and transfer.strategy.guard else last
+            name = f"{number}-{phase.name}"
+            if not (self.partial / name / RESULT_FILE).exists():
+                self.display.say(
+                    f"phase {number} of {len(transfer.strategy.phases)}, {phase.name}: starts from {start}"
+                )
+                self._train(number, phase, name, start)
+            last = name
+            holder = self._contest(name, holder, record)
+        winner = holder.name if holder and transfer.strategy.guard else last
+        self.display.say(f"written: {winner}" + ("" if transfer.strategy.guard else " (nothing guards it)"))
+        return winner, record
+
+    def _head_shape(self) -> tuple[int, int]:
+        return int(self.start.get_layer(self.transfer.spec.head).input.shape[-1]), len(self.transfer.classes)
+
+    def _write_start(self, name: str, head: tuple[np.ndarray, np.ndarray]) -> None:
+        set_head(self.start, self.transfer.spec.head, *head)
+        write_model(self.partial / name, self.start, self.transfer.spec)
+
+    def _contestant(self, name: str) -> Contestant:
+        """Score the model in a phase's folder, unless that was done before."""
+        file = self.partial / name / RESULT_FILE
+        if not file.exists():
+            predictor = Predictor(load(self.partial / name))
+            counts = tile_counts(predictor, self.val_scenes, self.transfer.dataset.classes)
+            write_json(file, {"counts": counts.tolist()})
+        counts = np.array(read_json(file)["counts"], np.int64)
+        size = len(self.transfer.classes)
+        return Contestant(name, counts.reshape(-1, size, size))
+
+    def _contest(self, name: str, holder: Contestant | None, record: list[dict[str, Any]]) -> Contestant:
+        challenger = self._contestant(name)
+        record.append(self._line(challenger, holder))
+        won = holder is None or beats(challenger, holder, self.seed)
+        record[-1]["won"] = won
+        accuracy, mean_iou = (f"{x:.3f}" if (x := record[-1][key]) is not None else "-" for key in _SCORES)
+        self.display.say(
+            f"{name}: validation accuracy {accuracy}, mean IoU {mean_iou}"
+            + (f", {'ahead of' if won else 'not surely ahead of'} {holder.name}" if holder else "")
+        )
+        return challenger if won or holder is None else holder
+
+    def _line(self, contestant: Contestant, holder: Contestant | None) -> dict[str, Any]:
+        matrix = contestant.scores(self.transfer.dataset.classes)
+        values = (matrix.global_accuracy, matrix.mean_iou)
+        scores = {key: None if np.isnan(x) else x for key, x in zip(_SCORES, values, strict=True)}
+        return {"phase": contestant.name, **scores, "against": holder.name if holder else None, "won": holder is None}
+
+    def _fitted(self) -> tuple[np.ndarray, np.ndarray]:
+        """The head fitted to the frozen network's features, with the penalty that validation pixels choose."""
+        transfer = self.transfer
+
+        def sample(scenes: Sequence[Scene], positions: ClassPositions) -> tuple[np.ndarray, np.ndarray]:
+            balance = transfer.strategy.sampling.balance
+            return sample_features(self.start, transfer.spec.head, scenes, positions, HEAD_PIXELS, balance, self.seed)
+
+        features, labels = sample(transfer.train_scenes, transfer.positions)
+        val_positions = find_class_positions(transfer.val_scenes, len(transfer.classes), self.seed)
+        val_features, val_labels = sample(transfer.val_scenes, val_positions)
+        weights, bias = self.copied
+        teacher = None
+        if transfer.remembers:
+            known = np.flatnonzero(transfer.carried)
+            weight = transfer.strategy.memory * (self.few + float((transfer.carried & ~transfer.shown).any()))
+            teacher = Teacher((features @ weights + bias)[:, known], known, weight)
+        head = choose_penalty(features, labels, weights, bias, val_features, val_labels, teacher)
+        self.display.say(f"head fitted to {len(labels):,} pixels, penalty {head.penalty:g}")
+        return head.weights, head.bias
+
+    def _train(self, number: int, phase: Phase, name: str, start: str) -> None:
+        """Train one phase in its folder, from the weights in the folder `start`."""
+        transfer = self.transfer
+        recipe = transfer.strategy.recipe_of(phase, len(transfer.train_scenes))
+        make_repeatable(self.seed + number)
+        with self.strategy.scope(), computing_in(self.precision):
+            model = load(self.partial / start)
+        factors = freeze(model, assign_treatments(model, phase.layers))
+        run = Run(
+            transfer.dataset,
+            recipe,
+            self.seed,
+            transfer.train_scenes,
+            self.val_scenes,
+            self._stream(number),
+            transfer.positions,
+            transfer.spec,
+            recipe.steps_per_epoch(len(transfer.train_scenes)),
+            recipe.total_steps(len(transfer.train_scenes)),
+            {},
+        )
+        memory = decided = None
+        if transfer.remembers:
+            set_head(self.start, transfer.spec.head, *self.copied)
+            memory = distil(self.start, transfer.carried, transfer.shown, transfer.strategy.memory, self.few)
+            decided = transfer.shown | ~transfer.carried
+        trainer = make_trainer(run, model, self.strategy, self.precision, factors, memory, decided)
+        fit(run, trainer, self.partial / name, self.display, self.callbacks)
+
+    def _stream(self, number: int) -> Stream:
+        transfer = self.transfer
+        seed = self.seed + (number << 32)
+        size, augmentation = transfer.strategy.patch_size, transfer.strategy.augmentation
+        source = PatchSource(transfer.train_scenes, size, seed, transfer.strategy.sampling, transfer.positions)
+        labelled = PatchStream(source, augmentation, transfer.statistics)
+        if not transfer.unlabelled:
+            return labelled
+        anywhere = PatchSource(transfer.unlabelled, size, seed + (1 << 31), Sampling(minimum_labelled=0))
+        return MixedStream(labelled, PatchStream(anywhere, augmentation, transfer.statistics))
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write a JSON file by rename."""
+    temporary = file.with_suffix(".writing")
+    temporary.write_text(json.dumps(value), encoding="utf-8")
+    temporary.replace(file)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file of an interrupted run; raises InputError when it is damaged."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InputError(f"{file}: is damaged; remove {file.parent} and start again")
+    return value

@@ -1,0 +1,309 @@
+"""A transfer before its first step: what matches, what is trained where, on which scenes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from segapp.bands import match_bands
+from segapp.classes import carry_over
+from segapp.dataset import Dataset
+from segapp.errors import InputError
+from segapp.model_spec import ModelSpec, Normalization
+from segapp.nets.adapt import BandFill
+from segapp.nets.graph import analyse
+from segapp.patches.memory import hold_in_memory
+from segapp.patches.sampling import ClassPositions, find_class_positions
+from segapp.patches.statistics import BandStatistics, band_statistics
+from segapp.scenes.scene import Scene
+from segapp.transfer.base import Base
+from segapp.transfer.freezing import LayerTreatment, assign_treatments
+from segapp.transfer.guard import hold_out
+from segapp.transfer.plan import BandPlan, BlockPlan, ClassPlan, PhasePlan, Plan
+from segapp.transfer.strategy import Phase, Strategy
+from segapp.transfer.surgery import fresh_head_name, transplant
+from segapp.transfer.unlabelled import UnlabelledScene
+from segapp.windows import grid, round_up, whole
+
+_FAR = 2.0
+"""Standard deviations of the base between its mean of a band and the new data's that are worth a note."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a transfer is made of. `bands` and `classes` say what each new one continues of the base."""
+
+    base: Base
+    dataset: Dataset
+    strategy: Strategy
+    spec: ModelSpec
+    bands: tuple[int | None, ...]
+    fill: BandFill
+    classes: tuple[tuple[int, ...], ...]
+    shown: np.ndarray
+    """(K,) bool: whether a training label shows the class."""
+    train_scenes: Sequence[Scene]
+    val_scenes: Sequence[Scene]
+    unlabelled: Sequence[Scene]
+    positions: ClassPositions
+    statistics: BandStatistics
+    plan: Plan
+    settings: Mapping[str, Any]
+
+    @property
+    def carried(self) -> np.ndarray:
+        """(K,) bool: whether the class continues one of the base's."""
+        return np.array([bool(sources) for sources in self.classes])
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the strategy keeps in mind what the base knows of the new classes."""
+        return bool(self.strategy.memory > 0 and self.carried.sum() > 1)
+
+    def network(self) -> keras.Model:
+        """The network with the base's body and a head drawn at random."""
+        return transplant(self.base, self.spec, self.bands, self.fill)
+
+
+def prepare(
+    base: Base,
+    dataset: Dataset,
+    strategy: Strategy,
+    *,
+    class_map: Mapping[str, Sequence[str]] | None = None,
+    unlabelled: Sequence[Path] = (),
+    new_bands: BandFill | None = None,
+    seed: int = 0,
+) -> Transfer:
+    """Match bands and classes, part scenes, and make the plan; reads labels and pixels once, trains nothing.
+
+    Raises InputError where base and data do not go together.
+    """
+    classes = carry_over(base.spec.classes, dataset.classes, class_map) if base.known_classes or class_map else None
+    classes = classes or ((),) * len(dataset.classes)
+    reach = math.ceil(strategy.patch_size * (1 + strategy.augmentation.scale))
+    train_scenes = hold_in_memory(dataset.scenes("train", reach))
+    if not train_scenes:
+        raise InputError(f'{dataset.path}: no scene has the role train; give one that role, or split = "blocks"')
+    val_scenes = hold_in_memory(dataset.scenes("val", reach))
+    held_out = not val_scenes
+    if held_out:
+        train_scenes, val_scenes = hold_out(train_scenes)
+    positions = find_class_positions(train_scenes, len(dataset.classes), seed)
+    if not positions.share.any():
+        raise InputError(f"{dataset.path}: the training scenes hold no labelled pixel; check classes and 'ignore'")
+    pixels = _labelled_pixels(train_scenes, len(dataset.classes))
+    statistics = band_statistics(train_scenes)
+
+    bands = _match(base, dataset)
+    fill: BandFill = new_bands or ("zero" if any(b is not None for b in bands) else "mean")
+    # A band keeps the base's mean and deviation where both sides have the same known unit.
+    kept = [source is not None and _same_unit(base, dataset, source, i) for i, source in enumerate(bands)]
+    spec = ModelSpec(
+        schema=1,
+        name=dataset.name,
+        network=base.spec.network,
+        bands=dataset.bands,
+        classes=dataset.classes,
+        normalization=_normalization(base, statistics, bands, kept),
+        head=fresh_head_name(base),
+        patch_size=strategy.patch_size,
+    )
+    carried = np.array([bool(sources) for sources in classes])
+    if strategy.head == "copied" and not carried.all():
+        new = ", ".join(name for name, c in zip(dataset.classes.names, carried, strict=True) if not c)
+        raise InputError(f"{dataset.path}: {new} cannot be copied from {base.source}; use a fitted head")
+    remembers = bool(strategy.memory > 0 and carried.sum() > 1)
+    network = transplant(base, spec, bands, fill)
+    _check_patches(strategy, analyse(network).stride, unlabelled, remembers)
+    shown = pixels > 0
+    silent = carried & ~shown & remembers
+    plan = Plan(
+        base=base.source,
+        strategy=strategy.name,
+        description=strategy.description,
+        bands=_band_plans(base, dataset, bands, kept),
+        dropped_bands=tuple(b.name for i, b in enumerate(base.spec.bands) if i not in bands),
+        classes=tuple(
+            ClassPlan(id=c.id, name=c.name, base=tuple(base.spec.classes.names[s] for s in sources), pixels=int(count))
+            for c, sources, count in zip(dataset.classes.classes, classes, pixels, strict=True)
+        ),
+        dropped_classes=tuple(
+            name
+            for index, name in enumerate(base.spec.classes.names)
+            if base.known_classes and not any(index in sources for sources in classes)
+        ),
+        head=_HEADS[strategy.head].format(spec.head),
+        training_scenes=len(train_scenes),
+        validation_scenes=len(val_scenes),
+        held_out=held_out,
+        guarded=strategy.guard,
+        base_competes=bool(carried.all()) and strategy.head != "random",
+        remembered=tuple(name for name, s in zip(dataset.classes.names, silent, strict=True) if s),
+        phases=tuple(_phase_plan(strategy, phase, network, len(train_scenes)) for phase in strategy.phases),
+        notes=tuple(_notes(base, dataset, statistics, bands, kept, fill)),
+    )
+    weights = b"".join(np.ascontiguousarray(w).tobytes() for w in base.model.get_weights())
+    settings = {
+        "base": hashlib.sha256(weights).hexdigest(),
+        "strategy": strategy.model_dump(mode="json"),
+        "seed": seed,
+        "unlabelled": [str(file) for file in unlabelled],
+        "plan": plan.model_dump(mode="json"),
+    }
+    return Transfer(
+        base,
+        dataset,
+        strategy,
+        spec,
+        bands,
+        fill,
+        classes,
+        shown,
+        train_scenes,
+        val_scenes,
+        hold_in_memory([UnlabelledScene(scene) for scene in dataset.unlabelled(unlabelled)]),
+        positions,
+        statistics,
+        plan,
+        settings,
+    )
+
+
+def _normalization(
+    base: Base, statistics: BandStatistics, bands: Sequence[int | None], kept: Sequence[bool]
+) -> Normalization:
+    """The base's mean and deviation for the bands that keep them, those of the new training pixels for the others."""
+    theirs = base.spec.normalization
+    sources = [band if keep else None for band, keep in zip(bands, kept, strict=True)]
+    return Normalization(
+        mean=tuple(float(statistics.mean[i]) if s is None else theirs.mean[s] for i, s in enumerate(sources)),
+        std=tuple(float(statistics.std[i]) if s is None else theirs.std[s] for i, s in enumerate(sources)),
+    )
+
+
+def _band_plans(
+    base: Base, dataset: Dataset, bands: Sequence[int | None], kept: Sequence[bool]
+) -> tuple[BandPlan, ...]:
+    return tuple(
+        BandPlan(
+            name=band.name,
+            unit=band.unit,
+            base=None if source is None else base.spec.bands[source].name,
+            statistics="the base's" if keep else "of the new training pixels",
+        )
+        for band, source, keep in zip(dataset.bands, bands, kept, strict=True)
+    )
+
+
+def _check_patches(strategy: Strategy, stride: int, unlabelled: Sequence[Path], remembers: bool) -> None:
+    """Raise InputError where the strategy's patches do not suit the base, or unlabelled ones have no place."""
+    size = strategy.patch_size
+    if strategy.phases and size % stride:
+        raise InputError(
+            f"strategy {strategy.name}: a patch size of {size} does not divide by {stride}, as the base's poolings "
+            f"need; use {round_up(size, stride)}"
+        )
+    if unlabelled and not remembers:
+        why = "fewer than two classes carry over from it" if strategy.memory else f"{strategy.name} keeps nothing of it"
+        raise InputError(f"{unlabelled[0]}: unlabelled images hold what the base knows, but {why}; leave them out")
+    if unlabelled and strategy.phases and strategy.batch < 2:
+        raise InputError(f"strategy {strategy.name}: a batch of 1 has no room for unlabelled patches; use 2 or more")
+
+
+_HEADS = {
+    "fitted": "The head '{}' is fitted to the frozen network's features.",
+    "copied": "The head '{}' starts as the base's.",
+    "random": "The head '{}' starts at random.",
+}
+
+
+def _match(base: Base, dataset: Dataset) -> tuple[int | None, ...]:
+    """For each new band the base's, by name and wavelength; by order where nothing is known of the base's."""
+    if not base.known_classes and len(base.spec.bands) == len(dataset.bands):
+        return tuple(range(len(dataset.bands)))
+    return match_bands(base.spec.bands, dataset.bands)
+
+
+def _same_unit(base: Base, dataset: Dataset, source: int, index: int) -> bool:
+    """Whether the base's statistics hold for a new band: its unit is known and the same, or the base takes it as is."""
+    ours, theirs = dataset.bands[index].unit, base.spec.bands[source].unit
+    return not base.known_classes or (ours == theirs and ours != "digital number")
+
+
+def _labelled_pixels(scenes: Sequence[Scene], classes: int) -> np.ndarray:
+    """(K,) int64: labelled training pixels of each class."""
+    counts = np.zeros(classes, np.int64)
+    for scene in scenes:
+        for strip in grid(whole(scene.shape), 256, scene.shape[1]):
+            counts += np.bincount(scene.read_labels(strip).ravel(), minlength=256)[:classes]
+    return counts
+
+
+def _phase_plan(strategy: Strategy, phase: Phase, network: keras.Model, images: int) -> PhasePlan:
+    assigned = assign_treatments(network, phase.layers, f"phase '{phase.name}'")
+    blocks: dict[str, list[LayerTreatment]] = {}
+    for entry in assigned:
+        blocks.setdefault(entry.block, []).append(entry)
+    return PhasePlan(
+        name=phase.name,
+        steps=strategy.recipe_of(phase, images).total_steps(images),
+        rate=phase.rate,
+        blocks=tuple(
+            BlockPlan(
+                block=block,
+                treatment=" / ".join(dict.fromkeys(_shown(entry) for entry in entries if entry.parameters)),
+                parameters=sum(entry.parameters for entry in entries),
+                trainable=sum(entry.parameters for entry in entries if entry.treatment != "frozen"),
+            )
+            for block, entries in blocks.items()
+        ),
+    )
+
+
+def _shown(entry: LayerTreatment) -> str:
+    if entry.treatment == "frozen":
+        return "frozen"
+    weights, biases = entry.treatment.weights, entry.treatment.biases
+    return f"x {weights:g}" if weights == biases else f"x {weights:g}, bias x {biases:g}"
+
+
+def _notes(
+    base: Base,
+    dataset: Dataset,
+    statistics: BandStatistics,
+    bands: Sequence[int | None],
+    kept: Sequence[bool],
+    fill: BandFill,
+) -> list[str]:
+    notes = []
+    if not base.known_classes:
+        notes.append(
+            f"{base.source} does not say which bands and units it takes; values go in as {dataset.path} gives them"
+        )
+    if None in bands:
+        start = "at zero" if fill == "zero" else "as the mean of all of the base's filters"
+        notes.append(f"filters of new bands start {start}")
+    if base.known_classes and not all(kept[i] for i, b in enumerate(bands) if b is not None):
+        notes.append("units are unknown or differ, so matched bands are standardised by the new training pixels")
+    if base.known_classes:
+        for index, (source, keep) in enumerate(zip(bands, kept, strict=True)):
+            if source is None or not keep:
+                continue
+            mean, std = base.spec.normalization.mean[source], base.spec.normalization.std[source]
+            distance = abs(statistics.mean[index] - mean) / std
+            ratio = statistics.std[index] / std
+            if distance > _FAR or not 1 / 4 < ratio < 4:
+                notes.append(
+                    f"band {dataset.bands[index].name} lies far outside what the base was trained on: "
+                    f"{statistics.mean[index]:.4g} +- {statistics.std[index]:.4g}, the base {mean:.4g} +- {std:.4g}; "
+                    f"check scale and offset in {dataset.path}"
+                )
+    return notes

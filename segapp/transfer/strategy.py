@@ -1,0 +1,82 @@
+"""Strategies: how a pretrained network is brought to new data, as recipes with phases."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from segapp.configuration import Strict, read_toml, validate
+from segapp.errors import InputError
+from segapp.training.recipe import Recipe
+from segapp.transfer.treatment import Treatment
+
+HeadStart = Literal["fitted", "copied", "random"]
+
+
+class Phase(Strict):
+    """One stretch of training: `share` of the strategy's steps, at `rate`, with `layers` treated as given.
+
+    The keys of `layers` are patterns over blocks ("encoder_stage_1", "bridge", "decoder_stage_*", "head") and layer
+    names; the first that fits decides. Values are "frozen", a factor of the learning rate, or a table of factors.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    share: float = Field(default=1.0, gt=0, le=1)
+    rate: float = Field(gt=0)
+    layers: dict[str, Treatment]
+
+
+class Strategy(Recipe):
+    """A whole transfer: where the head starts, what is kept in mind, and the phases that share the steps.
+
+    `head` is "fitted" (logistic regression on the last feature map), "copied" (from classes that carry over), or
+    "random". `memory` weights the distillation from the base (0: none). With `guard` the model that is best on
+    validation data is written, be it the base; without, the last.
+    """
+
+    name: str = "custom"
+    head: HeadStart = "fitted"
+    memory: float = Field(default=1.0, ge=0)
+    guard: bool = True
+    phases: tuple[Phase, ...] = ()
+
+    @model_validator(mode="after")
+    def _phases_are_told_apart(self) -> Strategy:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) < len(names):
+            raise ValueError("phases need names of their own")
+        if "network" in self.model_fields_set:
+            raise ValueError("a strategy has no [network]; that is the base's")
+        return self
+
+    def recipe_of(self, phase: Phase, images: int) -> Recipe:
+        """The recipe that trains one phase over `images` training scenes."""
+        shared = {name: getattr(self, name) for name in Recipe.model_fields if name in self.model_fields_set}
+        total = sum(p.share for p in self.phases)
+        steps = max(1, round(self.total_steps(images) * phase.share / total))
+        schedule = self.schedule.model_copy(update={"rate": phase.rate})
+        return Recipe.model_construct(**{**shared, "schema_version": 1, "steps": steps, "schedule": schedule})
+
+
+def strategy_names() -> list[str]:
+    """Names of the strategies that come with segapp."""
+    folder = resources.files("segapp.transfer") / "strategies"
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def read_strategy(name: str, overrides: dict[str, Any] | None = None) -> Strategy:
+    """A strategy by its name or from a TOML file; `overrides` replace top-level settings where they are not None.
+
+    Raises InputError for an unknown name, an unknown key, or a value out of range.
+    """
+    if name in strategy_names():
+        path = Path(str(resources.files("segapp.transfer") / "strategies" / f"{name}.toml"))
+    elif name.endswith(".toml"):
+        path = Path(name)
+    else:
+        raise InputError(f"there is no strategy '{name}'; choose {', '.join(strategy_names())}, or give a .toml file")
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    return validate(Strategy, {"name": path.stem, **read_toml(path), **given}, str(path))

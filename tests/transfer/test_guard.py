@@ -1,0 +1,186 @@
+"""The guard judges on pixels that lie apart from those trained on, and is not impressed by luck."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segapp.classes import IGNORED_INDEX, ClassTable
+from segapp.scenes.blocks import Block
+from segapp.scenes.scene import Scene
+from segapp.transfer.guard import Contestant, RememberedScene, beats, hold_out, tile_counts
+from segapp.windows import Window, whole
+from tests.toy import ToyScene, random_scene
+
+CLASSES = ClassTable.model_validate({"classes": [{"id": i, "name": f"class {i}"} for i in range(1, 4)]})
+GAP = 8
+"""Pixels between what is trained on and what is held out of the same scene."""
+
+
+@given(st.integers(5, 40))
+def test_of_many_scenes_a_fifth_is_held_out_whole(count: int) -> None:
+    scenes = [random_scene((4, 4), seed=number) for number in range(count)]
+    train, val = hold_out(scenes)
+    assert sorted(map(id, (*train, *val))) == sorted(map(id, scenes))
+    assert abs(len(val) - count / 5) <= 1 and len(val) >= 1
+
+
+@given(st.lists(st.tuples(st.integers(24, 90), st.integers(24, 90)), min_size=1, max_size=4))
+def test_of_few_scenes_an_end_of_each_is_held_out_with_a_gap(shapes: list[tuple[int, int]]) -> None:
+    scenes = [random_scene(shape) for shape in shapes]
+    for scene, train, val in zip(scenes, *hold_out(scenes), strict=True):
+        assert isinstance(train, Block) and isinstance(val, Block)
+        assert train.window.grow(GAP).intersect(val.window).empty
+        for block in (train, val):
+            assert not block.window.empty and block.window.intersect(whole(scene.shape)) == block.window
+        assert abs(0.2 * np.prod(scene.shape) - np.prod(val.shape)) <= min(scene.shape)
+        np.testing.assert_array_equal(val.read_labels(whole(val.shape)), scene.labels[val.window.slices])
+
+
+@given(st.tuples(st.integers(60, 90), st.integers(30, 60)), st.integers(0, 40), st.booleans())
+def test_of_a_scene_with_few_labels_both_parts_have_some(shape: tuple[int, int], start: int, lying: bool) -> None:
+    """As of a scene with a few polygons in a corner."""
+    scene = random_scene(shape)
+    labels = np.full(shape, IGNORED_INDEX)
+    labels[start : start + 20, 10:15] = 1
+    scene.labels = labels.astype(np.uint8)
+    if lying:
+        scene = ToyScene(np.swapaxes(scene.pixels, 0, 1), scene.labels.T)
+    (train,), (val,) = hold_out([scene])
+    counts = [int((part.read_labels(whole(part.shape)) == 1).sum()) for part in (train, val)]
+    assert counts[1] == 20 and counts[0] >= 40
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_the_end_is_held_out_where_both_parts_show_most_classes(turns: int) -> None:
+    """Water at one end only: held out at any other, the guard would see nothing but land."""
+    labels = np.zeros((100, 60), np.uint8)
+    labels[70:] = 1
+    scene = random_scene((100, 60))
+    scene = ToyScene(np.rot90(scene.pixels, turns), np.rot90(labels, turns))
+    (train,), (val,) = hold_out([scene])
+    shown = [set(np.unique(part.read_labels(whole(part.shape)))) for part in (train, val)]
+    assert shown == [{0, 1}, {0, 1}]
+
+
+def test_a_scene_without_labels_is_parted_by_its_area() -> None:
+    scene = random_scene((100, 50))
+    scene.labels[:] = IGNORED_INDEX
+    (train,), (val,) = hold_out([scene])
+    assert (train.shape, val.shape) == ((72, 50), (20, 50))
+
+
+TILES = st.lists(
+    st.lists(st.lists(st.integers(0, 50), min_size=3, max_size=3), min_size=3, max_size=3), min_size=1, max_size=12
+)
+
+
+def _contestant(name: str, tiles: Sequence[np.ndarray] | np.ndarray) -> Contestant:
+    return Contestant(name, np.array(tiles, np.int64).reshape(-1, 3, 3))
+
+
+def _predicted(reference: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Counts (T, 3, 3) of tiles with `reference` (T, 3) pixels, of which `right` (T, 3) are found, the rest taken for
+    the next class."""
+    counts = np.zeros((len(reference), 3, 3), np.int64)
+    for index in range(3):
+        counts[:, index, index] = right[:, index]
+        counts[:, index, (index + 1) % 3] = (reference - right)[:, index]
+    return counts
+
+
+@given(TILES, st.integers(0, 99))
+def test_an_equal_model_never_wins(tiles: list[list[list[int]]], seed: int) -> None:
+    counts = np.array(tiles) + np.eye(3, dtype=int)
+    assert not beats(_contestant("a", counts), _contestant("b", counts.copy()), seed)
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 20)), min_size=1, max_size=10), st.integers(0, 99))
+def test_a_worse_model_never_wins(tiles: list[tuple[int, int]], seed: int) -> None:
+    reference = np.full((len(tiles), 3), 80)
+    right = np.array([[hits, hits + 5, hits + 9] for hits, _ in tiles])
+    fewer = np.array([[lost, lost // 2, 0] for _, lost in tiles])
+    better, worse = _predicted(reference, right), _predicted(reference, np.maximum(right - fewer, 0))
+    assert not beats(_contestant("worse", worse), _contestant("better", better), seed)
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 99))
+@settings(max_examples=10)
+def test_a_gain_in_every_tile_wins(tiles: int, gain: int, seed: int) -> None:
+    reference = np.full((tiles, 3), 100)
+    right = np.random.default_rng(seed).integers(10, 60, (tiles, 3))
+    assert beats(
+        _contestant("new", _predicted(reference, right + gain)), _contestant("old", _predicted(reference, right))
+    )
+
+
+@given(st.integers(10, 40), st.integers(0, 99))
+@settings(max_examples=10)
+def test_a_gain_in_one_tile_of_many_does_not_win(tiles: int, seed: int) -> None:
+    reference, right = np.full((tiles, 3), 100), np.full((tiles, 3), 50)
+    luckier = right.copy()
+    luckier[seed % tiles] = 100
+    old, new = _contestant("old", _predicted(reference, right)), _contestant("new", _predicted(reference, luckier))
+    assert new.scores(CLASSES).global_accuracy > old.scores(CLASSES).global_accuracy
+    assert not beats(new, old, seed)
+
+
+@given(st.integers(0, 99))
+@settings(max_examples=10)
+def test_who_wins_is_the_same_each_time(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    old, new = (_contestant(n, _predicted(np.full((9, 3), 50), rng.integers(20, 50, (9, 3)))) for n in ("old", "new"))
+    won = beats(new, old, 3)
+    assert beats(new, old, 3) == won and not (won and beats(old, new, 3))
+
+
+def test_a_model_that_diverged_gives_no_class_and_loses() -> None:
+    nothing, old = _contestant("new", np.empty((0, 3, 3))), _contestant("old", np.eye(3)[np.newaxis] * 9)
+    assert not beats(nothing, old) and beats(old, nothing)
+    assert not beats(nothing, nothing)
+
+
+class _Says:
+    """Predicts the given map, whatever it is shown."""
+
+    def __init__(self, indexes: np.ndarray) -> None:
+        self.indexes = indexes
+        self.asked = 0
+
+    def class_map(self, scene: Scene) -> np.ndarray:
+        self.asked += 1
+        return self.indexes
+
+
+def _remembered(labels: list[int], said: list[int], classes: list[int]) -> list[int]:
+    scene = ToyScene(np.zeros((1, len(labels), 2)), np.array([labels]))
+    remembered = RememberedScene(scene, _Says(np.array([said], np.uint8)), np.array(classes))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(scene.labels, [labels])
+    return remembered.read_labels(Window(0, 0, 1, len(labels)))[0].tolist()
+
+
+def test_labels_speak_first_and_where_there_are_none_the_base_of_its_classes() -> None:
+    i = IGNORED_INDEX
+    assert _remembered([0, 1, i, i, i, i], [2, 2, 2, 0, 1, i], classes=[2, 1]) == [0, 1, 2, i, 1, i]
+
+
+def test_the_base_is_not_asked_where_every_pixel_has_a_label() -> None:
+    scene, base = random_scene((5, 5)), _Says(np.zeros((5, 5), np.uint8))
+    remembered = RememberedScene(scene, base, np.arange(3))  # type: ignore[arg-type]
+    assert not base.asked
+    np.testing.assert_array_equal(remembered.read_labels(Window(1, 2, 3, 2)), scene.labels[1:4, 2:4])
+
+
+def test_tiles_add_up_to_the_scenes_and_those_without_a_label_are_left_out() -> None:
+    scene = random_scene((150, 70))
+    scene.labels[:64, :64] = IGNORED_INDEX
+    said = np.random.default_rng(1).integers(3, size=(150, 70)).astype(np.uint8)
+    counts = tile_counts(_Says(said), [scene, scene], CLASSES)  # type: ignore[arg-type]
+    assert counts.shape == (2 * (3 * 2 - 1), 3, 3)
+    known = scene.labels != IGNORED_INDEX
+    expected = np.histogram2d(scene.labels[known], said[known], bins=3)[0]
+    np.testing.assert_array_equal(counts.sum(0), 2 * expected)
