@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from segapp.bands import Band, names_of
@@ -30,6 +30,8 @@ class Dataset:
     members: tuple[tuple[Role | None, RasterScene], ...]
     image: ImageRules = field(default_factory=ImageRules)
     """How its images are read."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """What the split file says of scenes, by name, that show one place."""
 
     def unlabelled(self, files: Sequence[Path]) -> list[Scene]:
         """Images without labels, read as the dataset's own; raises InputError where one has other bands."""
@@ -74,12 +76,15 @@ def read_dataset(path: Path) -> Dataset:
     file = validate(DatasetFile, read_toml(path), str(path))
     classes = file.classes.table(path)
     members: list[tuple[Role | None, RasterScene]] = []
-    split = _SplitRoles(path, file.split) if isinstance(file.split, SplitFile) else None
+    groups: dict[str, str] = {}
+    split = _Split(path, file.split) if isinstance(file.split, SplitFile) else None
     for entry in file.scenes:
         for name, images in _scenes_of(entry, path):
-            role = split.role_of(name, images[0].name) if split else entry.role
+            role, group = split.of(name, images[0].name) if split else (entry.role, None)
             if split and role is None:
                 continue
+            if group:
+                groups[name] = group
             scene = open_scene(
                 images,
                 file.image.model_copy(update={"variable": entry.variable or file.image.variable}),
@@ -93,7 +98,7 @@ def read_dataset(path: Path) -> Dataset:
     if split and not members:
         words = ", ".join(f"'{word}'" for word in split.words)
         raise InputError(f"{split.path}: no scene of {path} has one of the roles {words}; check 'name' and 'roles'")
-    return _dataset(file.name or path.stem, str(path), classes, members, file.image)
+    return replace(_dataset(file.name or path.stem, str(path), classes, members, file.image), groups=groups)
 
 
 def dataset_from_files(
@@ -138,33 +143,35 @@ def _dataset(
     return Dataset(name, path, classes, first.bands, tuple(members), image)
 
 
-class _SplitRoles:
-    """The roles that a split file gives, by scene name."""
+class _Split:
+    """The roles that a split file gives, and the groups if it has any, by scene name."""
 
     def __init__(self, toml: Path, split: SplitFile) -> None:
         self.path = toml.parent / split.file
         self.words = list(split.roles.values())
         role_of_word = {word: role for role, word in split.roles.items()}
-        self._roles: dict[str, Role | None] = {}
+        self._entries: dict[str, tuple[Role | None, str | None]] = {}
         try:
             with self.path.open(newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.DictReader(file, skipinitialspace=True))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{self.path}: cannot be read as a split file ({error}); give a UTF-8 CSV file") from None
         columns = list(rows[0]) if rows else []
-        for key, column in (("name", split.name), ("role", split.role)):
-            if column not in columns:
+        for key, column in (("name", split.name), ("role", split.role), ("group", split.group)):
+            if column is not None and column not in columns:
                 raise InputError(
                     f"{self.path}: has no column '{column}' (its columns: {', '.join(map(str, columns)) or 'none'}); "
                     f"set '{key}' of the split in {toml}"
                 )
         for row in rows:
             name, role = (row[split.name] or "").strip(), role_of_word.get((row[split.role] or "").strip())
-            if self._roles.setdefault(name, role) != role:
-                raise InputError(f"{self.path}: '{name}' has two roles; keep one line")
+            group = (row[split.group] or "").strip() or None if split.group else None
+            if self._entries.setdefault(name, (role, group)) != (role, group):
+                raise InputError(f"{self.path}: '{name}' has two lines that differ; keep one")
 
-    def role_of(self, name: str, file_name: str) -> Role | None:
-        return self._roles.get(name) or self._roles.get(file_name)
+    def of(self, name: str, file_name: str) -> tuple[Role | None, str | None]:
+        """Role and group of a scene."""
+        return self._entries.get(name) or self._entries.get(file_name) or (None, None)
 
 
 def _scenes_of(entry: SceneFiles, toml: Path) -> Iterator[tuple[str, list[Path]]]:

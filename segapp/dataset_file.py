@@ -23,6 +23,8 @@ class SplitFile(Strict):
     """The column with the role."""
     roles: dict[Role, str] = Field(default={"train": "train", "val": "val", "test": "test"}, min_length=1)
     """What the file calls each role."""
+    group: str | None = None
+    """The column that says which scenes show one place: those are held out together."""
 
 
 class ClassList(Strict):

@@ -73,6 +73,13 @@ def test_a_split_file_gives_roles_and_leaves_out_the_rest(folder: Path) -> None:
     assert [s.name for s in read_dataset(write(folder, named)).scenes("val")] == ["c"]
 
 
+def test_a_split_file_says_which_scenes_show_one_place(folder: Path) -> None:
+    split = 'schema = 1\nsplit = { file = "split.csv", group = "place" }\n'
+    (folder / "split.csv").write_text("name,role,place\na,train,north\nb.npy,test,north \nc,train,\n")
+    dataset = read_dataset(write(folder, PLAIN.replace('role = "train"\n', "").replace("schema = 1\n", split)))
+    assert dataset.groups == {"a": "north", "b": "north"}
+
+
 def test_blocks_give_every_role_a_part_of_each_scene(folder: Path) -> None:
     text = PLAIN.replace('role = "train"\n', "").replace("schema = 1\n", 'schema = 1\nsplit = "blocks"\n')
     dataset = read_dataset(write(folder, text))
@@ -149,8 +156,9 @@ def test_a_mistake_is_one_line_with_its_place_and_remedy(folder: Path, change: s
     [
         ('file = "none.csv"', "none.csv: cannot be read as a split file"),
         ('file = "split.csv"\nname = "chip"', "split.csv: has no column 'chip' (its columns: name, role); set 'name'"),
+        ('file = "split.csv"\ngroup = "place"', "split.csv: has no column 'place'"),
         ('file = "split.csv"\nroles = { train = "x" }', "has one of the roles 'x'; check 'name' and 'roles'"),
-        ('file = "twice.csv"', "twice.csv: 'a' has two roles"),
+        ('file = "twice.csv"', "twice.csv: 'a' has two lines that differ"),
     ],
 )
 def test_a_bad_split_file_is_named(folder: Path, split: str, message: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,23 +15,28 @@ from segapp.scenes.scene import Scene
 from segapp.windows import Window, grid, whole
 
 _HELD_OUT = 0.2
-_WHOLE_SCENES_FROM = 5
+_WHOLE_PLACES_FROM = 5
 _GAP = 8
 _TILE = 64
 _RESAMPLES = 500
 _SURE = 0.9
 
 
-def hold_out(scenes: Sequence[Scene]) -> tuple[list[Scene], list[Scene]]:
+def hold_out(scenes: Sequence[Scene], groups: Mapping[str, str] | None = None) -> tuple[list[Scene], list[Scene]]:
     """Part training scenes into those to train on, and a fifth to validate on that lies apart from them.
 
-    Of five scenes and more, every fifth is held out whole. Of fewer, an end of each that has a fifth of its labels,
-    8 pixels away from the rest: the end at which most classes are on both sides, since a guard that sees one class
-    sees nothing.
+    `groups` says of scenes, by name, which place they show; those without stand for themselves. Of five places and
+    more, every fifth is held out whole. Of fewer, an end of each scene that has a fifth of its labels, 8 pixels away
+    from the rest: the end at which most classes are on both sides, since a guard that sees one class sees nothing.
     """
-    if len(scenes) >= _WHOLE_SCENES_FROM:
-        held = range(_WHOLE_SCENES_FROM // 2, len(scenes), _WHOLE_SCENES_FROM)
-        return [s for i, s in enumerate(scenes) if i not in held], [scenes[i] for i in held]
+    places = [(groups or {}).get(scene.name, number) for number, scene in enumerate(scenes)]
+    distinct = list(dict.fromkeys(places))
+    if len(distinct) >= _WHOLE_PLACES_FROM:
+        held = set(distinct[_WHOLE_PLACES_FROM // 2 :: _WHOLE_PLACES_FROM])
+        parts: tuple[list[Scene], list[Scene]] = ([], [])
+        for scene, place in zip(scenes, places, strict=True):
+            parts[place in held].append(scene)
+        return parts
     train: list[Scene] = []
     val: list[Scene] = []
     for scene in scenes:

@@ -24,7 +24,7 @@ from segapp.windows import round_up
 
 PENALTIES = tuple(10.0**power for power in range(1, -6, -1))
 GRADIENT_TOLERANCE = 1e-5
-"""A fit ends when no entry of the gradient, in nats a standardised unit, is larger."""
+"""A fit ends when no entry of the gradient, in nats a standardised unit and unit of weight, is larger."""
 
 
 def sample_features(
@@ -79,12 +79,14 @@ class Teacher:
     """What the base says of the pixels that a head is fitted on, for the classes that carry over from it.
 
     `logits` (n, C) are the base's, one column for each of the network indexes `classes` (C,). `weight` is what a nat
-    of divergence from the base counts beside a nat of cross entropy with the labels.
+    of divergence from the base counts beside a nat of cross entropy with the labels, and `doubts` (C,) what one counts
+    that lies in whether it is this class or not.
     """
 
     logits: np.ndarray
     classes: np.ndarray
     weight: float
+    doubts: np.ndarray
 
 
 class FittedHead(NamedTuple):
@@ -110,7 +112,8 @@ def fit_head(
     units of standardised features. Labels say nothing of a class that none of them shows: cross entropy runs over the
     classes in `labels`, and the others keep their start exactly. How the shown stand to the others is held by
     `teacher`: its weight times the mean Kullback-Leibler divergence of the base's probabilities from the head's, both
-    over the classes that carry over (Li and Hoiem 2016, arXiv 1606.09282).
+    over the classes that carry over (Li and Hoiem 2016, arXiv 1606.09282), and its doubts times that of each class
+    from all others.
 
     The start is the base's head where classes carry over, and 0 elsewhere. Returns float32 weights and bias.
     """
@@ -228,7 +231,8 @@ class _Problem:
 
     def solve(self, penalty: float, first: np.ndarray) -> np.ndarray:
         """The minimum, found from `first`."""
-        options = {"gtol": GRADIENT_TOLERANCE, "ftol": 0.0, "maxiter": 1000, "maxcor": 20}
+        weight = 1 + (self.teacher.weight + self.teacher.doubts.max(initial=0) if self.teacher else 0)
+        options = {"gtol": GRADIENT_TOLERANCE * weight, "ftol": 0.0, "maxiter": 1000, "maxcor": 20}
         return minimize(self.objective, first, (penalty,), method="L-BFGS-B", jac=True, options=options).x
 
     def objective(self, flat: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
@@ -246,9 +250,16 @@ class _Problem:
             answers = self.first.copy()
             answers[theirs] = logits[ours]
             answers = _log_softmax(answers)
-            probabilities = np.exp(self.taught)
-            loss += self.teacher.weight * (probabilities * (self.taught - answers)).sum()
-            slope[ours] += self.teacher.weight * (np.exp(answers) - probabilities)[theirs]
+            found, expected = np.exp(answers), np.exp(self.taught)
+            by_class = expected * (self.taught - answers)
+            loss += self.teacher.weight * by_class.sum()
+            pull = self.teacher.weight * (found - expected)
+            others, expected_others = _all_others(found), _all_others(expected)
+            doubts = self.teacher.doubts[:, None]
+            loss += (doubts * (by_class + expected_others * np.log(expected_others / others))).sum()
+            push = doubts * (found - expected) / others
+            pull += push * others - found * (push.sum(0) - push)
+            slope[ours] += pull[theirs]
         moved = flat - self.start
         gradient = np.einsum("dn,kn->dk", self.inputs, slope).ravel() / len(pixels) + penalty * moved
         return loss / len(pixels) + penalty / 2 * (moved @ moved), gradient
@@ -260,6 +271,16 @@ class _Problem:
         shown = free[:-1] / self.std[:, None]
         weights[:, self.shown], bias[self.shown] = shown, free[-1] - self.mean @ shown
         return weights, bias
+
+
+def _all_others(probabilities: np.ndarray) -> np.ndarray:
+    """1 minus probabilities (C, n), to the last digit where one is close to 1, and at least a tiny number."""
+    others = 1 - probabilities
+    largest, pixels = probabilities.argmax(0), np.arange(probabilities.shape[1])
+    rest = probabilities.copy()
+    rest[largest, pixels] = 0
+    others[largest, pixels] = rest.sum(0)
+    return np.maximum(others, np.finfo(float).tiny)
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ class Phases:
         self.copied = copied_head(transfer.base, transfer.classes, transfer.shown)
         self.random = np.asarray(drawn)[0, 0], np.zeros(len(transfer.classes), np.float32)
         set_head(self.start, transfer.spec.head, *self.copied)
-        self.few = doubt(sum(entry.pixels for entry in transfer.plan.classes))
+        self.doubts = doubt(np.array([entry.pixels for entry in transfer.plan.classes]))
         self.val_scenes: Sequence[Scene] = transfer.val_scenes
         if transfer.remembers and ((transfer.carried & ~transfer.shown).any() or transfer.unlabelled):
             silent = np.flatnonzero(transfer.carried & (~transfer.shown if not transfer.unlabelled else True))
@@ -150,8 +150,9 @@ class Phases:
         teacher = None
         if transfer.remembers:
             known = np.flatnonzero(transfer.carried)
-            weight = transfer.strategy.memory * (self.few + float((transfer.carried & ~transfer.shown).any()))
-            teacher = Teacher((features @ weights + bias)[:, known], known, weight)
+            memory, silent = transfer.strategy.memory, (transfer.carried & ~transfer.shown).any()
+            logits = (features @ weights + bias)[:, known]
+            teacher = Teacher(logits, known, memory if silent else 0.0, memory * self.doubts[known])
         head = choose_penalty(features, labels, weights, bias, val_features, val_labels, teacher)
         self.display.say(f"head fitted to {len(labels):,} pixels, penalty {head.penalty:g}")
         return head.weights, head.bias
@@ -180,7 +181,7 @@ class Phases:
         memory = decided = None
         if transfer.remembers:
             set_head(self.start, transfer.spec.head, *self.copied)
-            memory = distil(self.start, transfer.carried, transfer.shown, transfer.strategy.memory, self.few)
+            memory = distil(self.start, transfer.carried, transfer.shown, transfer.strategy.memory, self.doubts)
             decided = transfer.shown | ~transfer.carried
         trainer = make_trainer(run, model, self.strategy, self.precision, factors, memory, decided)
         fit(run, trainer, self.partial / name, self.display, self.callbacks)

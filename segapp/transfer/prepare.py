@@ -95,7 +95,7 @@ def prepare(
     val_scenes = hold_in_memory(dataset.scenes("val", reach))
     held_out = not val_scenes
     if held_out:
-        train_scenes, val_scenes = hold_out(train_scenes)
+        train_scenes, val_scenes = hold_out(train_scenes, dataset.groups)
     positions = find_class_positions(train_scenes, len(dataset.classes), seed)
     if not positions.share.any():
         raise InputError(f"{dataset.path}: the training scenes hold no labelled pixel; check classes and 'ignore'")

@@ -29,6 +29,20 @@ def test_of_many_scenes_a_fifth_is_held_out_whole(count: int) -> None:
     assert abs(len(val) - count / 5) <= 1 and len(val) >= 1
 
 
+@given(st.lists(st.integers(0, 9), min_size=5, max_size=30))
+def test_scenes_of_one_place_are_held_out_together(places: list[int]) -> None:
+    scenes = [random_scene((40, 40), seed=number) for number in range(len(places))]
+    for number, scene in enumerate(scenes):
+        scene.name = str(number)
+    train, val = hold_out(scenes, {str(number): f"place {place}" for number, place in enumerate(places)})
+    if len(set(places)) >= 5:
+        trained, held = ({places[int(scene.name)] for scene in part} for part in (train, val))
+        assert trained and held and not trained & held and len(train) + len(val) == len(scenes)
+        assert abs(len(held) - len(set(places)) / 5) <= 1
+    else:
+        assert len(train) == len(val) == len(scenes) and isinstance(train[0], Block)
+
+
 @given(st.lists(st.tuples(st.integers(24, 90), st.integers(24, 90)), min_size=1, max_size=4))
 def test_of_few_scenes_an_end_of_each_is_held_out_with_a_gap(shapes: list[tuple[int, int]]) -> None:
     scenes = [random_scene(shape) for shape in shapes]

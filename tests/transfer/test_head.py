@@ -74,7 +74,7 @@ def test_classes_that_no_label_shows_keep_their_weights(taught: bool) -> None:
     features, labels = pixels_of(classes=2)
     labels[labels == 1] = 3
     weights, bias = some_head(4, 5)
-    teacher = Teacher(features @ weights + bias, np.arange(5), weight=1.0) if taught else None
+    teacher = Teacher(features @ weights + bias, np.arange(5), 1.0, np.zeros(5)) if taught else None
     fitted, shifted = fit_head(features, labels, weights, bias, 1e-3, teacher)
     unseen, shown = [1, 2, 4], [0, 3]
     np.testing.assert_array_equal(fitted[:, unseen], weights[:, unseen])
@@ -91,12 +91,16 @@ def test_a_teacher_holds_the_head_to_what_the_base_says_of_classes_that_carry_ov
     carried = np.array([4, 0, 2])  # class 1 is shown but new, class 3 neither
     logits = features @ weights[:, carried] + bias[carried]
 
-    def divergence(weight: float) -> float:
-        head, shift = fit_head(features, labels, weights, bias, 1e-4, Teacher(logits, carried, weight))
-        told, said = softmax(logits), softmax((features @ head + shift)[:, carried])
-        return float((told * np.log(told / said)).sum(1).mean())
+    def divergences(weight: float, doubts: list[float]) -> np.ndarray:
+        teacher = Teacher(logits, carried, weight, np.array(doubts))
+        head, shift = fit_head(features, labels, weights, bias, 1e-4, teacher)
+        told, said = (softmax(x.astype(np.float64)) for x in (logits, (features @ head + shift)[:, carried]))
+        by_class = told * np.log(told / said) + (1 - told) * np.log((1 - told) / (1 - said))
+        return np.append(by_class.mean(0), (told * np.log(told / said)).sum(1).mean())
 
-    free, held, bound = (divergence(weight) for weight in (0.0, 1.0, 100.0))
+    free, held, bound = (divergences(weight, [0, 0, 0])[-1] for weight in (0.0, 1.0, 100.0))
+    assert free > 2 * held > 4 * bound
+    free, held, bound = (divergences(0, [0, doubt, 0])[1] for doubt in (0.0, 1.0, 100.0))
     assert free > 2 * held > 4 * bound
 
 
@@ -104,7 +108,8 @@ def test_a_teacher_holds_the_head_to_what_the_base_says_of_classes_that_carry_ov
 def test_the_gradient_is_the_objectives(taught: bool) -> None:
     features, labels = pixels_of(classes=3, n=50)
     weights, bias = some_head(4, 6)
-    teacher = Teacher(np.random.default_rng(3).normal(size=(50, 4)), np.array([5, 1, 0, 4]), weight=0.7)
+    told, doubts = np.random.default_rng(3).normal(size=(50, 4)), np.array([0.2, 3, 0, 0.9])
+    teacher = Teacher(told, np.array([5, 1, 0, 4]), 0.7, doubts)
     problem = _Problem.of(features, labels, weights, bias, teacher if taught else None)
     somewhere = problem.start + np.random.default_rng(4).normal(size=problem.start.shape)
     error = check_grad(lambda x: problem.objective(x, 0.3)[0], lambda x: problem.objective(x, 0.3)[1], somewhere)
