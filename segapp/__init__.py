@@ -1,7 +1,7 @@
 """Semantic segmentation of multispectral images, and transfer that never makes a network worse.
 
-Every verb of the command line is a function here, with the same name and defaults: `train`, `finetune`, `evaluate`;
-`load` gives the network of a model directory.
+Every verb of the command line is a function here, with the same name and defaults: `train`, `finetune`, `evaluate`,
+`predict`; `load` gives the network of a model directory.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "evaluate", "finetune", "load", "read_dataset", "train"]
+__all__ = ["InputError", "evaluate", "finetune", "load", "predict", "read_dataset", "train"]
 
 if TYPE_CHECKING:
     from segapp.bundle import load
     from segapp.dataset import read_dataset
     from segapp.errors import InputError
     from segapp.evaluation.evaluate import evaluate
+    from segapp.prediction.predict import predict
     from segapp.training.train import train
     from segapp.transfer.finetune import finetune
 
@@ -29,6 +30,7 @@ _HOME = {
     "evaluate": "segapp.evaluation.evaluate",
     "finetune": "segapp.transfer.finetune",
     "load": "segapp.bundle",
+    "predict": "segapp.prediction.predict",
     "read_dataset": "segapp.dataset",
     "train": "segapp.training.train",
 }

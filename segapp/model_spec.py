@@ -21,6 +21,8 @@ class Normalization(Strict):
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    logarithm: bool = False
+    """Whether it takes the bands' logarithms first: light, slope and haze then add a constant. Means are positive."""
 
 
 class WeightsFile(Strict):
@@ -66,6 +68,8 @@ class ModelSpec(Strict):
     def _normalizes_each_band(self) -> ModelSpec:
         if not len(self.normalization.mean) == len(self.normalization.std) == len(self.bands):
             raise ValueError(f"normalization needs one mean and one std for each of the {len(self.bands)} bands")
+        if self.normalization.logarithm and not min(self.normalization.mean) > 0:
+            raise ValueError("normalization: a band whose mean is not positive has no logarithm")
         return self
 
     def build(self) -> keras.Model:
@@ -77,15 +81,15 @@ class ModelSpec(Strict):
         from segapp.nets.unet import unet
 
         network, bands, classes = self.network, len(self.bands), len(self.classes)
-        mean, std = self.normalization.mean, self.normalization.std
+        normalization = self.normalization.model_dump()
         if isinstance(network, UNetConfig):
-            return unet(bands, classes, network, mean=mean, std=std, head=self.head)
+            return unet(bands, classes, network, head=self.head, **normalization)
 
         from segapp.nets.keras_graph import graph_features
 
         try:
             return with_input_and_head(
-                lambda x: graph_features(x, network, self.head), bands, classes, mean=mean, std=std, head=self.head
+                lambda x: graph_features(x, network, self.head), bands, classes, head=self.head, **normalization
             )
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from None

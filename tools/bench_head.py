@@ -28,7 +28,8 @@ from segapp.patches.memory import hold_in_memory
 from segapp.patches.pipeline import PatchStream
 from segapp.patches.sampling import PatchSource, find_class_positions
 from segapp.patches.statistics import band_statistics
-from segapp.prediction.engine import Predictor
+from segapp.prediction.predictor import Predictor
+from segapp.prediction.tensorflow_engine import TensorFlowEngine
 from segapp.scenes.scene import Scene
 from segapp.training.validation import validate_on
 from segapp.transfer.head import FittedHead, choose_penalty, sample_features
@@ -107,7 +108,7 @@ def main(steps: int, pixels: int, seed: int) -> None:
     classes = len(dataset.classes)
     base = segapp.load(BASE)
     model = with_new_head(base, classes)
-    predictor = Predictor(model)
+    predictor = Predictor(TensorFlowEngine(model))
     table = Table(title=f"validation on {len(val)} scenes, {len(train)} to train on, {steps} steps")
     for column in ("head", "seconds", "mean IoU", "cross entropy"):
         table.add_column(column, justify="right")

@@ -27,7 +27,7 @@ from segapp.scenes.scene import Scene
 from segapp.windows import whole
 
 LABELS = {"worldcover": "water12_transfer.toml", "water": "water12_water.toml"}
-CONTESTANTS = (SCRATCH, "forum", "head", "staged", FOREST)
+CONTESTANTS = (SCRATCH, "staged", FOREST)
 COUNTS = (1, 3, 10, 45)
 PATCH = 64
 

@@ -17,7 +17,8 @@ from segapp.windows import whole
 
 if TYPE_CHECKING:
     from segapp.model_spec import ModelSpec
-    from segapp.prediction.engine import Predictor
+    from segapp.prediction.predictor import Predictor
+from segapp.prediction.tensorflow_engine import TensorFlowEngine
 
 
 def evaluate(
@@ -38,9 +39,9 @@ def evaluate(
     _check_fits(spec, dataset, str(model))
 
     from segapp.bundle import load
-    from segapp.prediction.engine import Predictor
+    from segapp.prediction.predictor import Predictor
 
-    predictor = Predictor(load(model), test_time_augmentation)
+    predictor = Predictor(TensorFlowEngine(load(model)), test_time_augmentation)
     return score_scenes(predictor, scenes, spec.classes)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 from keras import KerasTensor, layers, ops
+
+_FLOOR = 0.03
 
 
 def double_convolution(x: KerasTensor, filters: int, name: str, batch_norm: bool) -> KerasTensor:
@@ -40,10 +43,20 @@ def decoder_stage(x: KerasTensor, skip: KerasTensor, filters: int, stage: int, b
     return double_convolution(x, filters, name, batch_norm)
 
 
-def input_normalization(x: KerasTensor, mean: list[float], std: list[float]) -> KerasTensor:
-    """Standardise each band in float32; what is not finite (an invalid pixel) becomes 0, the band's mean."""
+def input_normalization(x: KerasTensor, mean: np.ndarray, std: np.ndarray, logarithm: bool = False) -> KerasTensor:
+    """Standardise each band in float32; what is not finite (an invalid pixel) becomes 0, the band's centre.
+
+    With `logarithm`, the bands' logarithms are standardised, as those of log-normal values of this mean and standard
+    deviation; what is below 3 % of the mean counts as that.
+    """
+    variance = std**2
+    if logarithm:
+        variance = np.log1p((std / mean) ** 2)
+        floor, mean = _FLOOR * mean, np.log(mean) - variance / 2
+        known = ops.where(ops.isfinite(x), x, np.exp(mean).astype(np.float32))
+        x = ops.log(ops.maximum(known, floor.astype(np.float32)))
     x = layers.Normalization(
-        mean=mean, variance=[deviation**2 for deviation in std], dtype="float32", name="input_normalization"
+        mean=mean.tolist(), variance=variance.tolist(), dtype="float32", name="input_normalization"
     )(x)
     return ops.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -55,6 +68,7 @@ def with_input_and_head(
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    logarithm: bool = False,
     size: tuple[int | None, int | None] = (None, None),
     head: str = "final_conv",
     name: str = "network",
@@ -65,6 +79,7 @@ def with_input_and_head(
     softmax's input.
     """
     inputs = keras.Input((*size, bands), name="image")
-    x = features(input_normalization(inputs, list(mean or [0.0] * bands), list(std or [1.0] * bands)))
+    centre, spread = np.array(mean or [0.0] * bands), np.array(std or [1.0] * bands)
+    x = features(input_normalization(inputs, centre, spread, logarithm))
     logits = layers.Conv2D(classes, 1, kernel_initializer="he_normal", dtype="float32", name=head)(x)
     return keras.Model(inputs, layers.Softmax(dtype="float32", name="softmax")(logits), name=name)

@@ -7,9 +7,9 @@ neural networks" (Distill, 2019), carried to transposed convolutions and to grap
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import lcm, log2
+from math import ceil, lcm, log2
 
 import keras
 from keras import layers
@@ -18,8 +18,9 @@ from segapp.errors import InputError
 
 # What treats each pixel by itself, by class name, since Keras does not export the classes of its operations; where one
 # has an axis, it must be the last.
-_PREPARATIONS = {"InputLayer", "Identity", "Cast", "Normalization", "Rescaling", "NanToNum"}
-_WEIGHTED = {"BatchNormalization", "LayerNormalization", "Dense", "ActivityRegularization"}
+_PREPARATIONS = {"InputLayer", "Identity", "Cast", "Normalization", "Rescaling", "NanToNum", "Isfinite", "Where"}
+_PREPARATIONS |= {"Log", "Maximum"}
+_WEIGHTED = {"BatchNormalization", "LayerNormalization", "UnitNormalization", "Dense", "ActivityRegularization"}
 _NOISE = {"Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise"}
 _JOINS = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Divide", "TrueDivide"}
 _ARITHMETIC = {"Negative", "Absolute", "Square", "Sqrt", "Power", "Exp", "Log", "Log1p", "Clip"}
@@ -29,6 +30,13 @@ _PER_PIXEL = _PREPARATIONS.union(_WEIGHTED, _NOISE, _JOINS, _ARITHMETIC, _RECTIF
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 _POOLINGS = (layers.MaxPooling2D, layers.AveragePooling2D)
 _INTERPOLATION_RADIUS = {"bilinear": 1, "bicubic": 2}
+# What sees the whole image: the first make a summary of it, the others a map, and of these the last where they have no
+# weights and normalise along more than the channels.
+_GLOBAL_POOLINGS = {"GlobalAveragePooling2D", "GlobalMaxPooling2D"}
+_GLOBAL_NORMALIZATIONS = {"LayerNormalization", "UnitNormalization"}
+_RESHAPES = {"Reshape", "Flatten", "ExpandDims", "GetItem"}
+_HELD = 1.75
+"""Libraries hold so much for each number in use: pools that keep what is freed, workspaces. Measured 1.4 to 2."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,13 @@ class Graph:
     """What `analyse` finds. `blocks` maps the name of each layer to its block, in the U-Net's vocabulary.
 
     An image's height and width must divide by `stride`; a tile that starts and ends at multiples of it looks `halo`
-    pixels beyond itself.
+    pixels beyond itself. `halo` is None where a layer sees the whole image, as squeeze-and-excitation (Hu et al. 2018,
+    arXiv 1709.01507) and group normalisation (Wu and He 2018, arXiv 1803.08494) do: no tile's map is the whole's then.
     """
 
     blocks: Mapping[str, str]
     stride: int
-    halo: int
+    halo: int | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,8 @@ class Call:
     operation: keras.Operation
     inputs: tuple[int, ...]
     output: int
+    shape: tuple[int | None, ...]
+    """The output's: (N, H, W, C), or that of a summary of the image, (N, C) or (N, 1, 1, C)."""
 
     @property
     def kind(self) -> str:
@@ -78,10 +89,14 @@ class _Sampling:
 
 @dataclass(frozen=True)
 class _Scale:
-    """A tensor's size along an axis: the image's size by `stride`, and `extra` pixels."""
+    """A tensor's size along an axis: the image's size by `stride`, and `extra` pixels.
+
+    A `summary` is no map but has one number a channel for the whole image; its scale is that of the map it is made of.
+    """
 
     stride: Fraction = Fraction(1)
     extra: int = 0
+    summary: bool = False
 
 
 def calls(model: keras.Model) -> list[Call]:
@@ -89,7 +104,8 @@ def calls(model: keras.Model) -> list[Call]:
 
     Raises InputError if the network is no graph of layers from one image to one map.
     """
-    if not isinstance(model, keras.Function) or len(model.inputs) != 1 or len(model.outputs) != 1:
+    functional = isinstance(model, keras.Function) and len(model.inputs) == len(model.outputs) == 1
+    if not functional or any(len(end.shape) != 4 for end in (*model.inputs, *model.outputs)):
         raise InputError(
             f"network {model.name!r} is not a functional Keras model from one image to one map; build it as "
             "keras.Model(image, map)"
@@ -97,10 +113,10 @@ def calls(model: keras.Model) -> list[Call]:
     found = []
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
-            if len(node.outputs) != 1 or len(node.outputs[0].shape) != 4:
+            if len(node.outputs) != 1:
                 raise _unknown(node.operation, "does not make one feature map (N, H, W, C)")
             inputs = tuple(id(tensor) for tensor in node.input_tensors)
-            found.append(Call(node.operation, inputs, id(node.outputs[0])))
+            found.append(Call(node.operation, inputs, id(node.outputs[0]), tuple(node.outputs[0].shape)))
     return found
 
 
@@ -111,40 +127,86 @@ def analyse(model: keras.Model) -> Graph:
     it, `decoder_stage_1`, ... from there up, and `head`, the last layer with weights and what follows it. Without
     pooling all between input and head is `encoder_stage_1`. A layer that is called twice belongs where it is first.
 
-    Raises InputError, naming the layer, if one of them sees the whole image or is not known.
+    Raises InputError, naming the layer, if one of them is not known.
     """
     graph = calls(model)
-    scales, halo, samplings = [], 0, []
+    scales = []
+    halo: int | None = 0
     for axis in (0, 1):
-        along, how = _forward(graph, axis)
+        along, samplings = _forward(graph, axis)
         scales.append(along)
-        samplings.append(how)
         if along[graph[-1].output] != _Scale():
             raise InputError(
                 f"network {model.name!r} gives a map of another size than its image; pad its convolutions with "
                 "padding='same' and upsample as often as it pools"
             )
-        halo = max(halo, *_reach(graph, how))
+        reach = _reach(graph, samplings)
+        halo = None if halo is None or reach is None else max(halo, *reach)
     strides = {tensor: max(along[tensor].stride for along in scales) for tensor in scales[0]}
     blocks = _blocks(graph, strides)
     return Graph(blocks, lcm(*(scale.stride.numerator for along in scales for scale in along.values())), halo)
 
 
-def _forward(graph: Sequence[Call], axis: int) -> tuple[dict[int, _Scale], list[_Sampling]]:
-    """The scale of each tensor along `axis`, and how each call samples its input."""
-    scales: dict[int, _Scale] = {}
-    samplings = []
+def live_channels(model: keras.Model) -> int:
+    """How many numbers a pixel of the image takes at once while the network runs, at most.
+
+    Layers run in the order of `calls`; what treats each pixel by itself works in the place of its input, where that
+    is of the same size. The image stays throughout.
+    """
+    graph = calls(model)
+    scales = [_forward(graph, axis)[0] for axis in (0, 1)]
+    home: dict[int, int] = {}  # the tensor whose place another takes
+    last: dict[int, int] = {}
+    for number, call in enumerate(graph):
+        alone = len(call.inputs) == 1 and call.inputs[0] != graph[0].output
+        in_place = alone and call.kind in _PER_PIXEL and call.kind != "Dense"
+        home[call.output] = home[call.inputs[0]] if in_place else call.output
+        for tensor in (*call.inputs, call.output):
+            last[home[tensor]] = number
+    size = {}
     for call in graph:
-        sampling, scale = _sample(call, axis, scales[call.inputs[0]] if call.inputs else _Scale())
-        scales[call.output] = scale
-        samplings.append(sampling)
+        down, across = (along[call.output] for along in scales)
+        size[call.output] = 0.0 if down.summary else (call.shape[-1] or 0) / float(down.stride * across.stride)
+    last[graph[0].output] = len(graph)
+    live: set[int] = set()
+    most = 0.0
+    for number, call in enumerate(graph):
+        live.add(home[call.output])
+        most = max(most, sum(size[tensor] for tensor in live))
+        live = {tensor for tensor in live if last[tensor] > number}
+    return ceil(most)
+
+
+def bytes_per_pixel(model: keras.Model) -> int:
+    """About how many bytes of memory a pixel of the image takes while the network runs in float32 on a CPU."""
+    return round(_HELD * live_channels(model) * 4)
+
+
+def _forward(graph: Sequence[Call], axis: int) -> tuple[dict[int, _Scale], list[_Sampling | None]]:
+    """The scale of each tensor along `axis`, and how each call samples its input; None where it sees all of it."""
+    scales: dict[int, _Scale] = {}
+    samplings: list[_Sampling | None] = []
+    for call in graph:
+        inputs = [scales[tensor] for tensor in call.inputs]
+        maps = [scale for scale in inputs if not scale.summary]
+        if len(maps) < len(inputs):
+            samplings.append(_Sampling())
+            scales[call.output] = _with_summary(call, inputs, maps)
+        else:
+            sampling, scales[call.output] = _sample(call, axis, maps[0] if maps else _Scale())
+            samplings.append(sampling)
     return scales, samplings
 
 
-def _reach(graph: Sequence[Call], samplings: Sequence[_Sampling]) -> tuple[int, int]:
-    """How far before and after an aligned tile of the last call's output the first call's output is seen."""
+def _reach(graph: Sequence[Call], samplings: Sequence[_Sampling | None]) -> tuple[int, int] | None:
+    """How far before and after an aligned tile of the last call's output the first call's output is seen.
+
+    None where a call sees all of its input.
+    """
     wanted = {graph[-1].output: (0, 0)}
     for call, sampling in zip(reversed(graph), reversed(samplings), strict=True):
+        if sampling is None:
+            return None
         before, after = sampling.reach(*wanted[call.output])
         for tensor in call.inputs:
             known = wanted.get(tensor, (before, after))
@@ -152,8 +214,20 @@ def _reach(graph: Sequence[Call], samplings: Sequence[_Sampling]) -> tuple[int, 
     return wanted[graph[0].output]
 
 
-def _sample(call: Call, axis: int, scale: _Scale) -> tuple[_Sampling, _Scale]:
-    """How a call samples its input of `scale` along `axis`, and the scale of what it makes."""
+def _with_summary(call: Call, inputs: Sequence[_Scale], maps: Sequence[_Scale]) -> _Scale:
+    """The scale of what a call makes of summaries, or of a map that it weighs or shifts by them."""
+    op = call.operation
+    if maps and call.kind in _JOINS:
+        return maps[0]
+    pointwise = isinstance(op, layers.Conv2D) and op.kernel_size == op.strides == (1, 1)
+    known = pointwise or call.kind in _RESHAPES or (call.kind in _PER_PIXEL and _works_along_the_last_axis(op))
+    if maps or not known or any(size != 1 for size in call.shape[1:-1]):
+        raise _unknown(op, "does with what is known of the whole image what cannot be followed")
+    return inputs[0]
+
+
+def _sample(call: Call, axis: int, scale: _Scale) -> tuple[_Sampling | None, _Scale]:
+    """How a call samples its input of `scale` along `axis`, None for all of it, and the scale of what it makes."""
     op, extra = call.operation, scale.extra
     if getattr(op, "data_format", None) == "channels_first":
         raise _unknown(op, "has its channels first")
@@ -191,8 +265,14 @@ def _sample(call: Call, axis: int, scale: _Scale) -> tuple[_Sampling, _Scale]:
     if isinstance(op, layers.Cropping2D):
         before, after = op.cropping[axis]
         return _Sampling(before=-before), _Scale(scale.stride, extra - before - after)
+    if call.kind in _GLOBAL_POOLINGS:
+        return None, replace(scale, summary=True)
+    if call.kind == "GroupNormalization" and _works_along_the_last_axis(op):
+        return None, scale
     if call.kind in _PER_PIXEL and _works_along_the_last_axis(op):
         return _Sampling(), scale
+    if call.kind in _GLOBAL_NORMALIZATIONS and not op.weights:
+        return None, scale
     raise _unknown(op, "may see the whole image")
 
 
@@ -208,8 +288,9 @@ def _works_along_the_last_axis(op: keras.Operation) -> bool:
 
 def _unknown(op: keras.Operation, what: str) -> InputError:
     return InputError(
-        f"layer {op.name!r} ({type(op).__name__}) {what}, so that no scene can be mapped tile by tile; use a network "
-        "of 2-D convolutions, poolings, upsampling and layers that treat each pixel by itself"
+        f"layer {op.name!r} ({type(op).__name__}) {what}, so that no scene can be mapped piece by piece; use a network "
+        "of 2-D convolutions, poolings, upsampling, squeeze-and-excitation, group normalization and layers that treat "
+        "each pixel by itself"
     )
 
 

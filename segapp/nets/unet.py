@@ -18,19 +18,29 @@ def unet(
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    logarithm: bool = False,
     size: tuple[int | None, int | None] = (None, None),
     head: str = "final_conv",
 ) -> keras.Model:
     """Build a U-Net: (N, H, W, bands) float32 in physical units to (N, H, W, classes) float32 probabilities.
 
-    `mean` and `std` (one number a band, in the bands' units) standardise the input inside the network; pixels that
-    are not finite count as the mean. H and W must divide by 2**depth; `size` fixes them, None leaves them open.
+    `mean` and `std` (one number a band, in the bands' units) standardise the input, or with `logarithm` its logarithm,
+    inside the network; pixels that are not finite become 0. H and W must divide by 2**depth; `size` fixes them, None
+    leaves them open.
     Layers are named `encoder_stage_1_conv_1`, ..., `bridge_conv_1`, ..., `decoder_stage_1_upconv` (the deepest), ...,
     `final_conv` (or `head`), `softmax`. Draws its initial weights from Keras' global seed.
     """
     config = config or UNetConfig()
     return with_input_and_head(
-        lambda x: unet_features(x, config), bands, classes, mean=mean, std=std, size=size, head=head, name="unet"
+        lambda x: unet_features(x, config),
+        bands,
+        classes,
+        mean=mean,
+        std=std,
+        logarithm=logarithm,
+        size=size,
+        head=head,
+        name="unet",
     )
 
 

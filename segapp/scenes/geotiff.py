@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,10 @@ from segapp.scenes.memory import require_inside
 from segapp.scenes.raster import Georeference
 from segapp.windows import Window
 
+CACHE_BYTES = 128 << 20
+"""What GDAL keeps of the blocks it has decoded, for all files together."""
 # GDAL's default block cache is 5 % of the machine's memory; a damaged JPEG would otherwise be padded with grey.
-_GDAL_SETTINGS = {"GDAL_CACHEMAX": 128 << 20, "GDAL_ERROR_ON_LIBJPEG_WARNING": True}
+_GDAL_SETTINGS = {"GDAL_CACHEMAX": CACHE_BYTES, "GDAL_ERROR_ON_LIBJPEG_WARNING": True}
 
 # rasters with a transform but no CRS can be resampled onto each other; GDAL only wants to be told some CRS
 _ANY_CRS = 'LOCAL_CS["unknown",UNIT["metre",1]]'
@@ -40,6 +42,9 @@ class _Grid:
     georeference: Georeference
     shape: tuple[int, int]
     resampling: str
+
+
+_Key = tuple[Path, int, int, _Grid | None]
 
 
 class RasterioRaster:
@@ -58,7 +63,7 @@ class RasterioRaster:
             raise InputError(f"{path}: cannot be opened ({error.strerror}); check the path") from None
         # a file that was written anew is another file: its old handles must not serve it
         self._key = (path, status.st_mtime_ns, status.st_size, grid)
-        with _HANDLES.borrow(self._key, self._open) as dataset:
+        with self.dataset() as dataset:
             if dataset.count == 0 or any(name.startswith("complex") for name in dataset.dtypes):
                 kind = "complex numbers" if dataset.count else "no raster of its own, only subdatasets"
                 raise InputError(f"{path}: holds {kind}; convert it to a GeoTIFF of real numbers (gdal_translate)")
@@ -73,7 +78,7 @@ class RasterioRaster:
     def read(self, window: Window, bands: Sequence[int]) -> np.ndarray:
         """The pixels of `window` as (h, w, len(bands)). Raises InputError when the file turns out to be damaged."""
         require_inside(window, self.shape, self.path)
-        with _HANDLES.borrow(self._key, self._open) as dataset:
+        with self.dataset() as dataset:
             pixels = dataset.read(_one_based(bands), window=_of_rasterio(window), out_dtype=self.dtype)
         return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
 
@@ -83,7 +88,7 @@ class RasterioRaster:
         masked = [band for band in bands if not self._all_valid[band]]
         if not masked:
             return np.ones(window.shape, bool)
-        with _HANDLES.borrow(self._key, self._open) as dataset:
+        with self.dataset() as dataset:
             masks = dataset.read_masks(_one_based(masked), window=_of_rasterio(window))
         return np.all(masks != 0, axis=0)
 
@@ -95,15 +100,29 @@ class RasterioRaster:
         """
         return RasterioRaster(self._file, _Grid(georeference, shape, resampling))
 
+    def dataset(self) -> AbstractContextManager[Any]:
+        """rasterio's dataset of the file, this thread's alone; GDAL's errors become InputError naming the file."""
+        return _HANDLES.borrow(self._key, self._open)
+
     def _open(self) -> Any:
         try:
-            # the warning filters belong to the process, so only one thread may change them at a time
-            with _OPENING, warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                dataset = rasterio.open(self._file)
+            dataset = open_quietly(self._file)
         except (RasterioError, OSError) as error:
             raise InputError(f"{self.path}: {_unreadable(self._file, error)}") from None
         return _warped(dataset, self._grid, self.path) if self._grid else dataset
+
+
+def open_quietly(file: Path, mode: str = "r", **profile: Any) -> Any:
+    """rasterio's `open`, without its warning where a file has no georeference."""
+    # the warning filters belong to the process, so only one thread may change them at a time
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(file, mode, **profile)
+
+
+def close_idle(file: Path) -> None:
+    """Close what is kept open of `file` between two reads, so that deleting it frees its space."""
+    _HANDLES.close_idle(file)
 
 
 class _Handles:
@@ -114,11 +133,11 @@ class _Handles:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._idle: list[tuple[object, Any]] = []
+        self._idle: list[tuple[_Key, Any]] = []
         self._lock = threading.Lock()
 
     @contextmanager
-    def borrow(self, key: tuple[Path, int, int, _Grid | None], opening: Callable[[], Any]) -> Iterator[Any]:
+    def borrow(self, key: _Key, opening: Callable[[], Any]) -> Iterator[Any]:
         """An open dataset for `key`; GDAL's errors while it is borrowed become InputError naming the file."""
         with rasterio.Env(**_GDAL_SETTINGS):
             with self._lock:
@@ -138,6 +157,14 @@ class _Handles:
                 surplus = self._idle.pop(0)[1] if len(self._idle) > self._limit else None
             if surplus is not None:
                 _close(surplus)
+
+    def close_idle(self, file: Path) -> None:
+        """Close the idle datasets of `file`."""
+        with self._lock:
+            closing = [dataset for key, dataset in self._idle if key[0] == file]
+            self._idle = [(key, dataset) for key, dataset in self._idle if key[0] != file]
+        for dataset in closing:
+            _close(dataset)
 
 
 # One limit has to hold for all rasters of the process, because the number of open files does (256 on macOS).

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio._err import CPLE_BaseError  # PROJ's errors, which rasterio does not wrap
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 from rasterio.features import rasterize
@@ -23,7 +26,55 @@ from segapp.scenes.rules import LabelRules
 from segapp.windows import Window
 
 VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".shp", ".fgb", ".kml", ".gml"})
+VECTOR_ERRORS = (DataSourceError, DataLayerError, RasterioError, CPLE_BaseError, shapely.errors.ShapelyError)
+"""What is raised where features cannot be read, or cannot be brought to another CRS."""
 _UNLABELLED = np.iinfo(np.int32).min
+
+
+def layer_information(path: Path, layer: str | int | None = None) -> dict[str, Any]:
+    """What pyogrio tells of a layer, by name or number: "crs", "fields", "total_bounds", ...
+
+    Raises InputError when the file is missing, holds no vectors or has no such layer.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    try:
+        return pyogrio.read_info(path, layer=layer)
+    except DataLayerError:
+        layers = ", ".join(str(name) for name, _ in pyogrio.list_layers(path))
+        raise InputError(f"{path}: has no layer '{layer}'; set 'layer' to one of: {layers}") from None
+    except DataSourceError as error:
+        raise InputError(f"{path}: cannot be read as vectors ({error}); give GeoJSON, GPKG or a shapefile") from None
+
+
+def may_be_in(crs: CRS, bounds: Sequence[float] | None) -> bool:
+    """False where coordinates are no degrees though `crs` is: GeoJSON without a CRS is often in metres."""
+    return not crs.is_geographic or bounds is None or max(map(abs, bounds)) <= 360
+
+
+def bounds_around(
+    shape: tuple[int, int], transform: Affine, crs: CRS | None, target: CRS | None
+) -> tuple[float, float, float, float]:
+    """West, south, east and north in the CRS `target`, 1 % too wide, of a raster of `shape` (H, W).
+
+    West is greater than east across the date line.
+    """
+    x1, y1, x2, y2 = array_bounds(*shape, transform)
+    bounds = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
+    if crs != target:  # bounds curve between two projections: sampled edges and the margin keep what may touch
+        bounds = transform_bounds(crs, target, *bounds, densify_pts=51)
+    west, south, east, north = bounds
+    margin = 0.01 * max(east - west, north - south)
+    return west - margin, south - margin, east + margin, north + margin
+
+
+def reproject(geometries: np.ndarray, crs: CRS | None, target: CRS | None) -> np.ndarray:
+    """Geometries in the CRS `crs`, vertex by vertex, in the CRS `target`."""
+
+    def moved(coordinates: np.ndarray) -> np.ndarray:
+        return np.column_stack(transform_points(crs, target, *coordinates.T)) if len(coordinates) else coordinates
+
+    return geometries if crs == target else shapely.transform(geometries, moved)
 
 
 class VectorLabels:
@@ -46,17 +97,7 @@ class VectorLabels:
         self._rules = rules
         self._shape = shape
         self._classes = classes
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; check the path")
-        try:
-            information = pyogrio.read_info(path, layer=rules.layer)
-        except DataLayerError:
-            layers = ", ".join(str(name) for name, _ in pyogrio.list_layers(path))
-            raise InputError(f"{path}: has no layer '{rules.layer}'; set 'layer' to one of: {layers}") from None
-        except DataSourceError as error:
-            raise InputError(
-                f"{path}: cannot be read as vectors ({error}); give GeoJSON, GPKG or a shapefile"
-            ) from None
+        information = layer_information(path, rules.layer)
         if georeference is None or georeference.crs is None:
             raise InputError(
                 f"{image_path}: has no CRS, so the vectors of {path} cannot be placed on it; "
@@ -70,9 +111,8 @@ class VectorLabels:
             self._crs, self._file_crs = CRS.from_wkt(georeference.crs), CRS.from_user_input(stated)
         except (CRSError, ValueError):
             raise InputError(f"{path}: its CRS '{stated}' is not understood; set 'crs' of the labels") from None
-        bounds = information["total_bounds"]
-        if self._file_crs.is_geographic and bounds is not None and max(map(abs, bounds)) > 360:
-            raise InputError(  # GeoJSON without a CRS counts as degrees, but programs write metres
+        if not may_be_in(self._file_crs, information["total_bounds"]):
+            raise InputError(
                 f"{path}: its coordinates are no degrees, though its CRS is {stated}; set 'crs' of the labels "
                 f"(that of the image is {self._crs.to_string()})"
             )
@@ -98,31 +138,21 @@ class VectorLabels:
     @cached_property
     def _features(self) -> tuple[np.ndarray, np.ndarray, shapely.STRtree]:
         """Geometries in the scene's CRS, their (N,) int32 class ids, and an index over them."""
-        scene_bounds = array_bounds(*self._shape, self._transform)
         try:
-            # Bounds curve between two projections: sampled edges and a margin keep every feature that may touch.
-            west, south, east, north = transform_bounds(self._crs, self._file_crs, *scene_bounds, densify_pts=51)
-            margin = 0.01 * max(east - west, north - south)
-            bounds = (west - margin, south - margin, east + margin, north + margin)
+            bounds = bounds_around(self._shape, self._transform, self._crs, self._file_crs)
             _, _, wkb, (values,) = pyogrio.raw.read(
                 self.path,
                 layer=self._rules.layer,
                 columns=[self._attribute],
-                bbox=bounds if west <= east else None,  # across the date line
+                bbox=bounds if bounds[0] <= bounds[2] else None,  # across the date line
                 force_2d=True,
             )
             geometries = shapely.from_wkb(wkb)
             present = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
-            geometries = shapely.transform(geometries[present], self._to_scene)
-        except (DataSourceError, DataLayerError, RasterioError, shapely.errors.ShapelyError) as error:
+            geometries = reproject(geometries[present], self._file_crs, self._crs)
+        except VECTOR_ERRORS as error:
             raise InputError(f"{self.path}: its features cannot be brought onto the scene ({error})") from None
         return geometries, self._class_ids(values[present]), shapely.STRtree(geometries)
-
-    def _to_scene(self, coordinates: np.ndarray) -> np.ndarray:
-        """(N, 2) x and y of the file's CRS to the scene's."""
-        if self._crs == self._file_crs or not len(coordinates):
-            return coordinates
-        return np.column_stack(transform_points(self._file_crs, self._crs, *coordinates.T))
 
     def _class_ids(self, values: np.ndarray) -> np.ndarray:
         """(N,) int32 ids of attribute values that are ids or class names; a missing value means unlabelled."""

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from segapp.bundle import write_model
-from segapp.prediction.engine import Predictor
+from segapp.prediction.predictor import Predictor
+from segapp.prediction.tensorflow_engine import TensorFlowEngine
 from segapp.training.checkpoint import Progress, restore_checkpoint, save_checkpoint
 from segapp.training.display import Display
 from segapp.training.loop import StepResult, Trainer
@@ -37,7 +38,7 @@ def fit(
     checkpoint = partial / CHECKPOINT_FILE
     progress = restore_checkpoint(checkpoint, trainer.variables) if checkpoint.exists() else Progress()
     log = TrainingLog(partial, progress.step)
-    predictor = Predictor(trainer.model)
+    predictor = Predictor(TensorFlowEngine(trainer.model))
     events = keras.callbacks.CallbackList(list(callbacks), model=trainer.model)
     batches = trainer.distribute(run.stream.batches(recipe.batch, progress.step))
     started = saved = time.monotonic()

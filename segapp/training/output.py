@@ -17,7 +17,8 @@ from segapp.bundle import load, write_model
 from segapp.dataset import Dataset
 from segapp.errors import InputError
 from segapp.evaluation.evaluate import score_scenes
-from segapp.prediction.engine import Predictor
+from segapp.prediction.predictor import Predictor
+from segapp.prediction.tensorflow_engine import TensorFlowEngine
 from segapp.scenes.scene import Scene
 from segapp.training.checkpoint import read_settings
 from segapp.training.display import Display
@@ -61,7 +62,7 @@ def deliver(
 ) -> keras.Model:
     """Score the model that lies in `partial`, complete its card, and give the folder its name."""
     model = load(partial)
-    predictor = Predictor(model)
+    predictor = Predictor(TensorFlowEngine(model))
     scores = {}
     for role, scenes in (("val", val_scenes), ("test", dataset.scenes("test"))):
         if scenes:

@@ -80,7 +80,8 @@ class Recipe(Strict):
     batch: int = Field(default=8, ge=1)
     epochs: int = Field(default=10, ge=1)
     steps: int | None = Field(default=None, ge=1)
-    input: Literal["zscore", "zerocenter"] = "zscore"
+    input: Literal["log", "zscore", "zerocenter"] = "zscore"
+    """How the network standardises each band; "log" its logarithm, or "zscore" where a band's mean is not positive."""
     average: float = Field(default=0.0, ge=0, lt=1)
     network: UNetConfig = UNetConfig()
     sampling: Sampling = Sampling()

@@ -58,7 +58,7 @@ def prepare(dataset: Dataset, recipe: Recipe, seed: int, precision: ComputePreci
         raise InputError(f'{dataset.path}: no scene has the role train; give one that role, or split = "blocks"')
     train_scenes = hold_in_memory(found)
     statistics = band_statistics(train_scenes)
-    std = statistics.std if recipe.input == "zscore" else np.ones_like(statistics.std)
+    std = np.ones_like(statistics.std) if recipe.input == "zerocenter" else statistics.std
     positions = None
     if recipe.sampling.balance or recipe.loss.class_weights != "none":
         positions = find_class_positions(train_scenes, len(dataset.classes), seed)
@@ -70,7 +70,11 @@ def prepare(dataset: Dataset, recipe: Recipe, seed: int, precision: ComputePreci
         network=recipe.network,
         bands=dataset.bands,
         classes=dataset.classes,
-        normalization=Normalization(mean=tuple(statistics.mean.tolist()), std=tuple(std.tolist())),
+        normalization=Normalization(
+            mean=tuple(statistics.mean.tolist()),
+            std=tuple(std.tolist()),
+            logarithm=recipe.input == "log" and bool((statistics.mean > 0).all()),
+        ),
         patch_size=recipe.patch_size,
     )
     return Run(

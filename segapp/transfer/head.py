@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 from segapp.errors import InputError
 from segapp.nets.graph import analyse
 from segapp.patches.sampling import ClassPositions
-from segapp.prediction.tiles import tiles
+from segapp.prediction.tiles import central, tiles
 from segapp.scenes.scene import Scene
 from segapp.windows import round_up
 
@@ -41,7 +41,8 @@ def sample_features(
 
     `positions` are those that `find_class_positions` found in the same scenes. Each class takes part with a number of
     pixels proportional to its share to the power of ``1 - balance``, as in `Sampling`, as far as `positions` holds
-    that many. The network runs as in prediction, once over each tile of `core` pixels with a chosen pixel; one tile's
+    that many. The network runs as in prediction, once over each tile of `core` pixels with a chosen pixel, or, where
+    it sees the whole image, over overlapping windows of that size, each for what is nearest to its middle; one tile's
     feature map is held at a time.
 
     Returns features (n, D) float32 and network indexes (n,) uint8. Raises InputError if no chosen pixel is valid.
@@ -54,7 +55,11 @@ def sample_features(
     features, labels = [], []
     for number in np.unique(chosen.scene):
         scene, here = scenes[number], chosen.at(chosen.scene == number)
-        for window, seen in tiles(scene.shape, graph.stride, graph.halo, core):
+        if graph.halo is None:
+            pieces = central(scene.shape, round_up(core, graph.stride))
+        else:
+            pieces = tiles(scene.shape, graph.stride, graph.halo, core)
+        for window, seen in pieces:
             rows, cols = here.row - window.row, here.col - window.col
             inside = here.at((rows >= 0) & (rows < window.height) & (cols >= 0) & (cols < window.width))
             if not len(inside.label):

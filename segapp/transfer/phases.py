@@ -15,7 +15,8 @@ from segapp.bundle import load, write_model
 from segapp.errors import InputError
 from segapp.patches.pipeline import PatchStream, Stream
 from segapp.patches.sampling import ClassPositions, PatchSource, Sampling, find_class_positions
-from segapp.prediction.engine import Predictor
+from segapp.prediction.predictor import Predictor
+from segapp.prediction.tensorflow_engine import TensorFlowEngine
 from segapp.scenes.scene import Scene
 from segapp.training.devices import ComputePrecision, computing_in, make_repeatable
 from segapp.training.display import Display
@@ -62,7 +63,7 @@ class Phases:
         self.val_scenes: Sequence[Scene] = transfer.val_scenes
         if transfer.remembers and ((transfer.carried & ~transfer.shown).any() or transfer.unlabelled):
             silent = np.flatnonzero(transfer.carried & (~transfer.shown if not transfer.unlabelled else True))
-            predictor = Predictor(self.start)
+            predictor = Predictor(TensorFlowEngine(self.start))
             self.val_scenes = [
                 RememberedScene(scene, predictor, silent) for scene in (*transfer.val_scenes, *transfer.unlabelled)
             ]
@@ -110,7 +111,7 @@ class Phases:
         """Score the model in a phase's folder, unless that was done before."""
         file = self.partial / name / RESULT_FILE
         if not file.exists():
-            predictor = Predictor(load(self.partial / name))
+            predictor = Predictor(TensorFlowEngine(load(self.partial / name)))
             counts = tile_counts(predictor, self.val_scenes, self.transfer.dataset.classes)
             write_json(file, {"counts": counts.tolist()})
         counts = np.array(read_json(file)["counts"], np.int64)

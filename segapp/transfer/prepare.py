@@ -112,7 +112,7 @@ def prepare(
         network=base.spec.network,
         bands=dataset.bands,
         classes=dataset.classes,
-        normalization=_normalization(base, statistics, bands, kept),
+        normalization=_normalization(base, dataset, statistics, bands, kept),
         head=fresh_head_name(base),
         patch_size=strategy.patch_size,
     )
@@ -178,15 +178,27 @@ def prepare(
 
 
 def _normalization(
-    base: Base, statistics: BandStatistics, bands: Sequence[int | None], kept: Sequence[bool]
+    base: Base,
+    dataset: Dataset,
+    statistics: BandStatistics,
+    bands: Sequence[int | None],
+    kept: Sequence[bool],
 ) -> Normalization:
-    """The base's mean and deviation for the bands that keep them, those of the new training pixels for the others."""
+    """The base's mean and deviation for the bands that keep them, those of the new training pixels for the others.
+
+    Raises InputError where the base takes logarithms of a band that has none.
+    """
     theirs = base.spec.normalization
     sources = [band if keep else None for band, keep in zip(bands, kept, strict=True)]
-    return Normalization(
-        mean=tuple(float(statistics.mean[i]) if s is None else theirs.mean[s] for i, s in enumerate(sources)),
-        std=tuple(float(statistics.std[i]) if s is None else theirs.std[s] for i, s in enumerate(sources)),
-    )
+    mean = tuple(float(statistics.mean[i]) if s is None else theirs.mean[s] for i, s in enumerate(sources))
+    std = tuple(float(statistics.std[i]) if s is None else theirs.std[s] for i, s in enumerate(sources))
+    for band, centre in zip(dataset.bands, mean, strict=True):
+        if theirs.logarithm and not centre > 0:
+            raise InputError(
+                f"{dataset.path}: band '{band.name}' is {centre:.4g} on average, but {base.source} takes logarithms; "
+                "give the band an offset that makes it positive, or leave it out"
+            )
+    return Normalization(mean=mean, std=std, logarithm=theirs.logarithm)
 
 
 def _band_plans(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,8 +15,10 @@ from keras import KerasTensor, layers
 from segapp.errors import InputError
 from segapp.nets.blocks import with_input_and_head
 from segapp.nets.config import UNetConfig
-from segapp.nets.graph import analyse
+from segapp.nets.graph import analyse, live_channels
 from segapp.nets.unet import unet
+from segapp.transfer.base import read_base
+from segapp.windows import round_up
 
 Features = Callable[[KerasTensor], KerasTensor]
 
@@ -39,6 +42,37 @@ def test_halos_are_those_of_two_convolutions_a_stage() -> None:
     graphs = [analyse(unet(1, 2, UNetConfig(depth=depth, filters=1))) for depth in range(1, 7)]
     assert [graph.halo for graph in graphs] == [8, 22, 46, 94, 190, 382]
     assert [graph.stride for graph in graphs] == [2, 4, 8, 16, 32, 64]
+    # What is shown to the network begins and ends at multiples of the stride.
+    assert [round_up(graph.halo or 0, graph.stride) for graph in graphs] == [8, 24, 48, 96, 192, 384]
+
+
+def summing_unet(depth: int, batch_norm: bool = False) -> keras.Model:
+    """A U-Net from one band to logits, all of whose weights are 1 and biases 0: it never loses what a pixel adds."""
+    model = unet(1, 2, UNetConfig(depth=depth, filters=1, dropout=0, batch_norm=batch_norm))
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
+            layer.set_weights([np.full_like(weight, weight.ndim == 4) for weight in layer.get_weights()])
+    return keras.Model(model.input, model.get_layer("softmax").input)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_the_halo_of_a_u_net_is_not_a_pixel_too_wide_or_too_narrow(depth: int, batch_norm: bool) -> None:
+    logits = summing_unet(depth, batch_norm)
+    graph = analyse(logits)
+    assert graph.halo is not None
+    first, stop = 6 * graph.stride, 7 * graph.stride  # of the one tile
+    side = 13 * graph.stride
+
+    def moved(row: int) -> bool:
+        image = np.zeros((1, side, 4 * graph.stride, 1), np.float32)
+        image[0, row] = 1
+        return bool(np.any(np.asarray(logits(image))[0, first:stop]))
+
+    seen = [
+        moved(row) for row in (first - graph.halo - 1, first - graph.halo, stop - 1 + graph.halo, stop + graph.halo)
+    ]
+    assert seen == [False, True, True, False]
 
 
 def _convolutions_only(x: KerasTensor) -> KerasTensor:
@@ -146,20 +180,96 @@ def test_the_head_is_the_last_layer_with_weights_and_what_follows() -> None:
     assert [name for name, block in blocks.items() if block == "head"] == ["classes", "most"]
 
 
-def _gated(x: KerasTensor) -> KerasTensor:
-    return layers.Multiply()([x, layers.GlobalAveragePooling2D(keepdims=True, name="culprit")(x)])
+def _weighed(x: KerasTensor) -> KerasTensor:
+    return layers.Multiply()([x, layers.GlobalAveragePooling2D()(x)])
+
+
+def _squeezed(pooling: type[layers.Layer], keepdims: bool) -> Features:
+    """Squeeze-and-excitation by convolutions or by dense layers, at the bridge of a network with one pooling."""
+
+    def features(x: KerasTensor) -> KerasTensor:
+        skip = _same(x, name="first")
+        x = layers.Conv2D(4, 3, padding="same", name="deep")(layers.MaxPooling2D(2)(skip))
+        gate = pooling(keepdims=keepdims, name="squeeze")(x)
+        if not keepdims:
+            gate = layers.Dense(2, activation="relu", name="excite")(gate)
+            gate = layers.BatchNormalization()(layers.Reshape((1, 1, 2))(layers.Flatten()(gate)))
+        else:
+            gate = layers.Dropout(0.1)(layers.Conv2D(2, 1, activation="relu", name="excite")(gate))
+        gate = layers.Conv2D(4, 1, activation="sigmoid", name="gate")(gate)
+        x = layers.Add(name="shifted")([gate, layers.Multiply(name="weighted")([x, gate])])
+        return layers.Concatenate()([layers.UpSampling2D(2, name="up")(x), skip])
+
+    return features
+
+
+@pytest.mark.parametrize("pooling", [layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_squeeze_and_excitation_leaves_no_halo_and_belongs_where_its_map_does(
+    pooling: type[layers.Layer], keepdims: bool
+) -> None:
+    graph = analyse(with_input_and_head(_squeezed(pooling, keepdims), 3, 2))
+    assert (graph.halo, graph.stride) == (None, 2)
+    inside = ("deep", "squeeze", "excite", "gate", "weighted", "shifted")
+    assert {graph.blocks[name] for name in inside} == {"bridge"}
+    assert (graph.blocks["first"], graph.blocks["up"]) == ("encoder_stage_1", "decoder_stage_1")
+    assert graph.blocks["final_conv"] == "head"
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        lambda x: layers.GroupNormalization(2)(layers.Conv2D(4, 3, padding="same")(x)),
+        lambda x: layers.GroupNormalization(-1)(_same(x)),
+        lambda x: layers.LayerNormalization(axis=(1, 2, 3), scale=False, center=False)(_same(x)),
+        lambda x: layers.UnitNormalization(axis=(1, 2))(_same(x)),
+        _weighed,
+        lambda x: x * layers.Dense(2)(layers.GlobalAveragePooling2D()(x))[:, None, None, :],
+        lambda x: _same(x) * layers.GlobalMaxPooling2D(keepdims=True)(x),
+    ],
+)
+def test_what_sees_the_whole_image_leaves_no_halo(features: Features) -> None:
+    graph = analyse(with_input_and_head(lambda x: layers.MaxPooling2D(2)(layers.UpSampling2D(2)(features(x))), 2, 2))
+    assert graph.halo is None and graph.stride == 1
+
+
+def _gated_by(x: KerasTensor, layer: layers.Layer) -> KerasTensor:
+    gate = layer(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    return layers.Multiply()([x, gate])
+
+
+@pytest.mark.parametrize("size", [None, 64])
+def test_what_keras_saved_with_squeeze_and_excitation_can_be_a_base(tmp_path: Path, size: int | None) -> None:
+    image = keras.Input((size, size, 3))
+    x = _squeezed(layers.GlobalAveragePooling2D, keepdims=False)(layers.GroupNormalization(3)(image))
+    model = keras.Model(image, layers.Conv2D(5, 1, activation="softmax")(x))
+    model.save(tmp_path / "foreign.keras")
+    base = read_base(tmp_path / "foreign.keras")  # compares bit for bit
+    assert analyse(base.model).halo is None
+
+
+@pytest.mark.parametrize("layer", [layers.LayerNormalization, layers.UnitNormalization])
+def test_normalization_over_the_channels_sees_one_pixel(layer: type[layers.Layer]) -> None:
+    assert analyse(with_input_and_head(lambda x: layer()(_same(x)), 2, 2)).halo == 1
 
 
 @pytest.mark.parametrize(
     ("features", "named"),
     [
-        (_gated, r"'culprit' \(GlobalAveragePooling2D\)"),
         (lambda x: layers.LayerNormalization(axis=(1, 2, 3), name="culprit")(x), "'culprit'.*LayerNorm"),
+        (lambda x: layers.GroupNormalization(4, axis=1, name="culprit")(x), "'culprit'.*GroupNorm.*whole image"),
+        (lambda x: _gated_by(x, layers.Conv2D(4, 3, padding="same", name="culprit")), "'culprit'.*Conv2D.*followed"),
+        (lambda x: _gated_by(x, layers.UpSampling2D(16, name="culprit")), "'culprit'.*UpSampling2D.*followed"),
+        (
+            lambda x: layers.Reshape((2, 2, 1), name="culprit")(layers.GlobalMaxPooling2D()(x)),
+            "'culprit'.*Reshape.*followed",
+        ),
         (lambda x: layers.Lambda(lambda y: y, name="culprit")(x), r"'culprit' \(Lambda\)"),
         (lambda x: layers.UpSampling2D(2, interpolation="area", name="culprit")(x), "'culprit'.*'area'"),
         (lambda x: layers.Conv2DTranspose(1, 3, output_padding=0, name="culprit")(x), "'culprit'.*output padding"),
         (lambda x: layers.Reshape((4, 4, 64), name="culprit")(x), "'culprit'.*whole image"),
-        (lambda x: layers.Reshape((1024,), name="culprit")(x), "'culprit'.*one feature map"),
+        (lambda x: layers.Reshape((1024,), name="culprit")(x), "'culprit'.*whole image"),
+        (lambda x: layers.GlobalAveragePooling2D(keepdims=True)(x), "another size than its image"),
         (lambda x: layers.Conv2D(1, 3, name="small")(x), "another size than its image"),
         (lambda x: layers.UpSampling2D(2)(x), "another size than its image"),
     ],
@@ -171,6 +281,21 @@ def test_what_cannot_be_mapped_by_tiles_is_named(features: Features, named: str)
 
     with pytest.raises(InputError, match=named):
         analyse(with_input_and_head(complete, 2, 3, size=(16, 16)))
+
+
+def test_a_network_of_summaries_alone_is_refused() -> None:
+    image = keras.Input((16, 16, 2))
+    with pytest.raises(InputError, match="'vector' is not a functional Keras model from one image to one map"):
+        analyse(keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(image)), name="vector"))
+
+
+def test_a_network_holds_most_at_its_last_join() -> None:
+    # The image, and of the first stage the skip, what comes up, and both joined.
+    assert live_channels(unet(5, 3, UNetConfig(depth=3, filters=4))) == 5 + 4 + 4 + 8
+    wide = keras.Model(image := keras.Input((None, None, 2)), layers.Dense(30)(layers.ReLU()(_same(image))))
+    assert live_channels(wide) == 2 + 2 + 30
+    # One number a channel for the whole image weighs nothing.
+    assert live_channels(with_input_and_head(lambda x: _weighed(layers.Conv2D(8, 3, padding="same")(x)), 2, 2)) == 18
 
 
 def test_a_network_that_is_no_functional_graph_is_refused() -> None:

@@ -66,6 +66,24 @@ def test_pixels_without_data_count_as_the_mean() -> None:
     assert not np.array_equal(model(missing), model(image))
 
 
+def test_logarithms_are_standardised_inside_the_network_and_invalid_pixels_are_their_centre() -> None:
+    mean, std = np.array([0.1, 2000.0]), np.array([0.06, 900.0])
+    model = unet(2, 2, UNetConfig(depth=1, filters=2), mean=mean.tolist(), std=std.tolist(), logarithm=True)
+    taken = keras.Model(model.input, model.get_layer("encoder_stage_1_conv_1").input)
+    rng = np.random.default_rng(0)
+    variance = np.log1p((std / mean) ** 2)
+    image = np.exp(rng.normal(np.log(mean) - variance / 2, np.sqrt(variance), (1, 200, 200, 2))).astype(np.float32)
+    seen = taken(image).numpy()
+    np.testing.assert_allclose(seen.mean((0, 1, 2)), 0, atol=0.03)
+    np.testing.assert_allclose(seen.std((0, 1, 2)), 1, atol=0.03)
+    brighter = taken(1.5 * image).numpy() - seen
+    np.testing.assert_allclose(brighter, np.broadcast_to(np.log(1.5) / np.sqrt(variance), brighter.shape), atol=1e-4)
+    image[0, :4, 0] = [[np.nan, 1], [np.inf, 1], [-np.inf, 1], [-5, 1]]
+    seen = taken(image).numpy()
+    np.testing.assert_allclose(seen[0, :3, 0, 0], 0, atol=1e-6)
+    assert np.isfinite(seen).all() and seen[0, 3, 0, 0] < -5
+
+
 def test_input_is_standardised_inside_the_network() -> None:
     model = _tiny()
     standardise = keras.Model(model.input, model.get_layer("input_normalization").output)

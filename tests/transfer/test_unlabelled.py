@@ -15,7 +15,8 @@ from segapp.patches.augmentation import Augmentation
 from segapp.patches.pipeline import PatchStream
 from segapp.patches.sampling import PatchSource, Sampling
 from segapp.patches.statistics import band_statistics
-from segapp.prediction.engine import Predictor
+from segapp.prediction.predictor import Predictor
+from segapp.prediction.tensorflow_engine import TensorFlowEngine
 from segapp.scenes.scene import Scene
 from segapp.transfer import phases as phases_module
 from segapp.transfer.base import Base
@@ -75,7 +76,7 @@ def test_a_class_that_labels_do_not_show_is_forgotten_without_memory_and_kept_wi
 ) -> None:
     """The class that the base sees most of is taken out of the labels; then all layers train at a high rate."""
     scene = read_dataset(samples).scenes("test")[0]
-    told = Predictor(base.model).class_map(scene)
+    told = Predictor(TensorFlowEngine(base.model)).class_map(scene)
     lost = int(np.bincount(told.ravel(), minlength=IGNORED_INDEX)[: len(NAMES)].argmax())
     data = dataset(labels=without(samples, tmp_path / "labels", [lost + 1]))
     judged: list[Scene] = []
@@ -108,7 +109,7 @@ def test_a_class_that_labels_do_not_show_is_forgotten_without_memory_and_kept_wi
                 quiet=True,
                 **settings,
             )
-        said = Predictor(witness.model).class_map(scene)
+        said = Predictor(TensorFlowEngine(witness.model)).class_map(scene)
         return float((said == lost)[told == lost].mean())
 
     forgetful = kept(memory=0)

@@ -1,0 +1,156 @@
+"""`segapp predict`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from segapp.commands.options import FILE, band_choice, import_tensorflow
+from segapp.errors import InputError
+
+if TYPE_CHECKING:
+    from segapp.scenes.rules import ImageRules
+    from segapp.windows import Window
+
+SOME_SCENES_FAILED = 3
+
+
+@click.command()
+@click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
+@click.option("--model", type=FILE, required=True, help="A model directory.")
+@click.option("--output", type=FILE, required=True, help="The map to write; for several scenes, a folder.")
+@click.option("--data", type=FILE, help="Read scenes as the images of this dataset.toml are read.")
+@click.option("--bands", help="Bands of the scenes by 1-based index or name, in the model's order, as in 4,3,2.")
+@click.option("--scale", type=float, help="Stored counts times this are the model's units; by default the model's.")
+@click.option("--offset", type=float, help="Added after scaling.")
+@click.option("--nodata", type=float, help="A value that means no data, in addition to the file's own.")
+@click.option(
+    "--also",
+    type=click.Choice(["probabilities", "probabilities-float32", "confidence", "entropy"]),
+    multiple=True,
+    help="Another layer beside the classes; may be repeated.",
+)
+@click.option("--polygons", type=click.Choice(["gpkg", "geojson"]), help="Write the classes as polygons, too.")
+@click.option("--minimum-pixels", default=1, show_default=True, help="Smaller polygons join their largest neighbour.")
+@click.option("--cog", is_flag=True, help="Write Cloud Optimized GeoTIFFs.")
+@click.option("--window", metavar="ROW,COL,HEIGHT,WIDTH", help="Map this part of the scene, in pixels.")
+@click.option("--aoi", type=FILE, help="Map what lies in the polygons of this vector file.")
+@click.option("--engine", type=click.Choice(["tensorflow", "openvino"]), default="tensorflow", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+)
+@click.option("--check", is_flag=True, help="First say how many pixels differ from TensorFlow in float32.")
+@click.option("--tile-size", type=click.IntRange(1), help="What the network sees at once, in pixels a side.")
+@click.option("--blend", is_flag=True, help="Blend overlapping windows instead of exact tiles.")
+@click.option("--test-time-augmentation", is_flag=True, help="Average over flips and quarter turns: 8 times the work.")
+@click.option("--dask", metavar="ADDRESS", help="Share the scenes over the workers of this Dask scheduler.")
+@click.option("--json", "json_file", type=FILE, help="Write the summary to this file, too.")
+@click.option("--resume", is_flag=True, help="Keep the maps that an earlier run finished.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def predict(
+    scenes: tuple[str, ...],
+    model: Path,
+    output: Path,
+    also: tuple[Any, ...],
+    window: str | None,
+    engine: Any,
+    precision: Any,
+    check: bool,
+    tile_size: int | None,
+    blend: bool,
+    test_time_augmentation: bool,
+    dask: str | None,
+    json_file: Path | None,
+    resume: bool,
+    quiet: bool,
+    polygons: Any,
+    minimum_pixels: int,
+    cog: bool,
+    aoi: Path | None,
+    **reading: Any,
+) -> None:
+    """Map scenes of any size. A SCENE is a file, a glob, a folder, or a .txt file that lists such.
+
+    \b
+    segapp predict --model models/unet6 scene.tif --output classes.tif
+    segapp predict --model models/unet6 "scenes/*.tif" --output maps --also confidence --resume
+    """
+    from rich.console import Console
+
+    from segapp.bundle import read_spec
+    from segapp.prediction.inputs import find_scenes
+    from segapp.prediction.settings import MapSettings, RunSettings
+
+    if json_file is not None and not json_file.resolve().parent.is_dir():
+        raise InputError(f"{json_file}: its folder does not exist; make it first")
+    settings = MapSettings(
+        rules=_rules(**reading),
+        layers=tuple(dict.fromkeys(also)),
+        polygons=polygons,
+        minimum_pixels=minimum_pixels,
+        cog=cog,
+        window=_window(window) if window else None,
+        aoi=aoi,
+    )
+    run = RunSettings(engine, precision, tile_size, blend, test_time_augmentation)
+    read_spec(model)
+    files = find_scenes(scenes)
+    import_tensorflow()
+    from segapp.prediction.predict import predict as make_maps
+    from segapp.prediction.record import print_summary
+
+    if check:
+        from segapp.prediction.check import disagreement
+
+        share = disagreement(model, files[0], settings, run)
+        click.echo(f"{files[0]}: {share:.4%} of pixels get another class than by TensorFlow in float32", err=True)
+    maps = make_maps(model, files, output, settings, run, resume=resume, dask=dask, quiet=quiet)
+    if not quiet and maps.records:
+        print_summary(maps.records, Console(highlight=False))
+    if json_file is not None:
+        summary = {
+            "maps": [record.model_dump(mode="json") for record in maps.records],
+            "failures": [{"scene": str(failure.scene), "reason": failure.reason} for failure in maps.failures],
+        }
+        temporary = json_file.with_name(json_file.name + ".writing")
+        temporary.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(json_file)
+    if maps.failures:
+        click.echo(f"segapp: {len(maps.failures)} of {len(files)} scenes failed", err=True)
+        sys.exit(SOME_SCENES_FAILED)
+
+
+def _rules(
+    data: Path | None, bands: str | None, scale: float | None, offset: float | None, nodata: float | None
+) -> ImageRules | None:
+    """How scenes are read, where the user says anything of it."""
+    given: dict[str, Any] = {"scale": scale, "offset": offset, "nodata": nodata}
+    if bands:
+        given["bands"] = tuple(band_choice(name) for name in bands.split(","))
+    given = {key: value for key, value in given.items() if value is not None}
+    from segapp.scenes.rules import ImageRules
+
+    if data is None:
+        from segapp.configuration import validate
+
+        return validate(ImageRules, given, "command line") if given else None
+    if given:
+        raise InputError(f"--data and --{next(iter(given))} exclude each other; say it in {data}, or leave --data out")
+    from segapp.configuration import read_toml, validate
+    from segapp.dataset_file import DatasetFile
+
+    return validate(DatasetFile, read_toml(data), str(data)).image
+
+
+def _window(text: str) -> Window:
+    from segapp.windows import Window
+
+    try:
+        row, col, height, width = (int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--window '{text}' is not understood; write ROW,COL,HEIGHT,WIDTH in pixels") from None
+    return Window(row, col, height, width)

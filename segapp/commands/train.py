@@ -1,0 +1,97 @@
+"""`segapp train`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from segapp.commands.options import FILE, band_choice, import_tensorflow
+from segapp.errors import InputError
+
+if TYPE_CHECKING:
+    from segapp.dataset import Dataset
+
+
+@click.command()
+@click.option("--data", type=FILE, help="dataset.toml: scenes with labels in roles.")
+@click.option("--image", type=FILE, help="Instead of --data: one training image.")
+@click.option("--labels", type=FILE, help="The labels of --image.")
+@click.option("--val-image", type=FILE, help="An image to validate on; without it, blocks of --image are held out.")
+@click.option("--val-labels", type=FILE, help="The labels of --val-image.")
+@click.option("--classes", type=FILE, help="CSV with the columns id, name and, if wanted, color, ignore.")
+@click.option("--bands", help="Bands of --image by 1-based index or name, as in 1,2,3; by default all.")
+@click.option("--mask-band", help="A band of --image whose non-zero pixels are valid.")
+@click.option("--output", type=FILE, required=True, help="The model directory to make.")
+@click.option("--recipe", default="default", show_default=True, help="A recipe's name or a recipe.toml.")
+@click.option("--steps", type=int, help="Training steps, instead of the recipe's epochs.")
+@click.option("--epochs", type=int, help="Epochs, instead of the recipe's.")
+@click.option("--patch-size", type=int, help="Patch side in pixels, instead of the recipe's.")
+@click.option("--patches-per-image", type=int, help="Patches of each image in an epoch, instead of the recipe's.")
+@click.option("--seed", default=0, show_default=True, help="Seed of weights, patches and dropout.")
+@click.option(
+    "--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+)
+@click.option("--devices", default="auto", show_default=True, help="auto (all GPUs, else the CPU), or cpu:N.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run of the same settings.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def train(
+    data: Path | None,
+    image: Path | None,
+    labels: Path | None,
+    val_image: Path | None,
+    val_labels: Path | None,
+    classes: Path | None,
+    bands: str | None,
+    mask_band: str | None,
+    output: Path,
+    recipe: str,
+    steps: int | None,
+    epochs: int | None,
+    patch_size: int | None,
+    patches_per_image: int | None,
+    **settings: Any,
+) -> None:
+    """Train a U-Net and write a scored model directory.
+
+    \b
+    segapp train --data dataset.toml --output models/mine
+    segapp train --image train.mat --labels train.png --classes classes.csv --output models/mine
+    """
+    from segapp.dataset import dataset_from_files, read_dataset
+    from segapp.training.recipe import read_recipe
+
+    dataset: Dataset
+    if data is not None:
+        given: dict[str, object] = {
+            "--image": image,
+            "--labels": labels,
+            "--val-image": val_image,
+            "--val-labels": val_labels,
+        }
+        given |= {"--classes": classes, "--bands": bands, "--mask-band": mask_band}
+        for name, value in given.items():
+            if value is not None:
+                raise InputError(f"--data and {name} exclude each other; say it in {data}, or leave --data out")
+        dataset = read_dataset(data)
+    elif image is not None and labels is not None and classes is not None:
+        dataset = dataset_from_files(
+            image,
+            labels,
+            val_image,
+            val_labels,
+            classes,
+            bands=[band_choice(name) for name in bands.split(",")] if bands else None,
+            mask_band=band_choice(mask_band) if mask_band else None,
+        )
+    else:
+        raise InputError("no data is given; give --data dataset.toml, or --image, --labels and --classes")
+    overrides = {"steps": steps, "epochs": epochs, "patch_size": patch_size, "patches_per_image": patches_per_image}
+    chosen = read_recipe(recipe, overrides)
+
+    import_tensorflow()
+    from segapp.training.train import train as run
+
+    run(dataset, output, recipe=chosen, command=" ".join(["segapp", *sys.argv[1:]]), **settings)

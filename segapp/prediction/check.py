@@ -1,0 +1,34 @@
+"""How far a map by another engine or precision is from that by TensorFlow in float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from segapp.classes import IGNORED_INDEX
+from segapp.errors import InputError
+from segapp.prediction.inputs import find_scenes, open_for_model
+from segapp.prediction.loading import open_predictor, reference_predictor
+from segapp.prediction.settings import MapSettings, RunSettings
+from segapp.scenes.blocks import Block
+from segapp.windows import Window
+
+_SAMPLE = 1024
+
+
+def disagreement(model: Path, scene: str | Path, settings: MapSettings, run: RunSettings) -> float:
+    """The share, 0 to 1, of the valid pixels in the middle 1024 x 1024 of a scene that get another class.
+
+    Raises InputError where those hold no valid pixel.
+    """
+    predictor, spec = open_predictor(model, run)
+    opened = open_for_model(find_scenes([scene])[0], spec, settings.rules)
+    height, width = (min(size, _SAMPLE) for size in opened.shape)
+    row, col = (opened.shape[0] - height) // 2, (opened.shape[1] - width) // 2
+    middle = Block(opened, Window(row, col, height, width))
+    expected, found = (one.class_map(middle) for one in (reference_predictor(model, run), predictor))
+    valid = expected != IGNORED_INDEX
+    if not valid.any():
+        raise InputError(f"{scene}: the middle of the scene holds no valid pixel to compare; give another scene")
+    return float(np.mean(expected[valid] != found[valid]))

@@ -1,0 +1,176 @@
+"""One scene to one map: read, run and write at the same time, and nothing under the final name until it is whole."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segapp.classes import IGNORED_INDEX
+from segapp.errors import InputError
+from segapp.model_spec import ModelSpec
+from segapp.prediction.area import Area, area_of
+from segapp.prediction.areas import hectares_of_a_pixel
+from segapp.prediction.inputs import open_for_model
+from segapp.prediction.layers import Layer, layer_file, values_of
+from segapp.prediction.polygons import write_polygons
+from segapp.prediction.predictor import Predictor, most_probable
+from segapp.prediction.record import ClassArea, MapRecord, write_record
+from segapp.prediction.settings import MapSettings
+from segapp.prediction.writers import MapWriter, open_writer
+from segapp.scenes.blocks import Block
+from segapp.scenes.retile import quick_to_read
+from segapp.scenes.scene import Scene
+from segapp.windows import Window
+
+_FAR = 3.0
+"""Standard deviations of the training pixels between their mean and a scene's that are worth a note."""
+_FACTOR = 20.0
+_SAMPLE = 512
+
+
+def map_scene(
+    predictor: Predictor,
+    spec: ModelSpec,
+    file: Path,
+    output: Path,
+    settings: MapSettings,
+    made_with: Mapping[str, Any],
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> MapRecord:
+    """Map the scene in `file` to `output`, whose suffix tells the format, and write its record beside it.
+
+    `advance` is told after each piece how many of how many pixels are done. Files get their names when all are whole;
+    an error on the way leaves nothing. Raises InputError where scene, area or output are not fit, or no pixel is valid.
+    """
+    if {"probabilities", "probabilities-float32"} <= set(settings.layers):
+        raise InputError(f"{output}: probabilities go to one file; ask for them as uint8 or as float32, not both")
+    if settings.polygons and output.suffix.lower() not in (".tif", ".tiff"):
+        raise InputError(f"{output}: polygons are made of GeoTIFF maps; give a --output that ends in .tif")
+    opened = open_for_model(file, spec, settings.rules)
+    area = area_of(opened, settings.window, settings.aoi)
+    notes = _far_from_training(opened, area.window, spec)
+    with quick_to_read(file, predictor.tile, output.parent) as source:
+        scene = opened if source == file else open_for_model(source, spec, settings.rules)
+        tags = {
+            "TIFFTAG_SOFTWARE": "segapp",
+            "SEGAPP_SCENE": file.name,
+            "SEGAPP_MODEL": spec.name,
+            "SEGAPP_WEIGHTS": spec.weights.sha256,
+        }
+        with ExitStack() as stack:
+            writers: dict[Layer, MapWriter] = {}
+            layers: tuple[Layer, ...] = (*settings.layers, "classes")
+            for layer in layers:
+                writers[layer] = open_writer(
+                    layer_file(output, layer),
+                    layer,
+                    area.window.shape,
+                    Block(scene, area.window).georeference,
+                    spec.classes,
+                    tags,
+                    cog=settings.cog,
+                )
+                stack.callback(writers[layer].abandon)
+            counts = _write(predictor, scene, area, writers, spec, advance)
+            if not counts[: len(spec.classes)].any():
+                raise InputError(f"{file}: holds no valid pixel to map; check nodata, the bands and the area")
+            for writer in writers.values():
+                writer.close()
+            if settings.polygons:
+                target = output.with_suffix(f".{settings.polygons}")
+                write_polygons(writers["classes"].temporary, target, spec.classes, settings.minimum_pixels)
+            for writer in writers.values():
+                writer.deliver()
+            stack.pop_all()
+    hectares = hectares_of_a_pixel(scene.georeference)
+    record = MapRecord(
+        scene=str(file),
+        map=str(output),
+        classes=tuple(
+            ClassArea(id=c.id, name=c.name, pixels=int(n), hectares=None if hectares is None else float(n) * hectares)
+            for c, n in zip(spec.classes.classes, counts, strict=False)
+        ),
+        nodata_pixels=int(counts[IGNORED_INDEX]),
+        made_with=dict(made_with),
+        notes=tuple(notes),
+    )
+    write_record(output, record)
+    return record
+
+
+def _write(
+    predictor: Predictor,
+    scene: Scene,
+    area: Area,
+    writers: Mapping[Layer, MapWriter],
+    spec: ModelSpec,
+    advance: Callable[[int, int], None],
+) -> np.ndarray:
+    """Map the area into the writers; returns pixels by network index, (256,) int64."""
+    counts = np.zeros(256, np.int64)
+    total = area.window.height * area.window.width
+    only_classes = set(writers) == {"classes"}
+
+    def write(window: Window, indexes: np.ndarray | None, probabilities: np.ndarray | None) -> None:
+        if indexes is None:
+            assert probabilities is not None
+            indexes = most_probable(probabilities)
+        counts[:] += np.bincount(indexes.ravel(), minlength=256)
+        place = window.relative_to(area.window)
+        for layer, writer in writers.items():
+            writer.write(place, values_of(layer, indexes, probabilities, spec.classes))
+        advance(int(counts.sum()), total)
+
+    pieces = (predictor.indexes if only_classes else predictor.probabilities)(scene, area.window)
+    with _writing_behind() as submit:
+        for window, found in pieces:
+            outside = area.inside(window)
+            if outside is not None:
+                found[~outside] = IGNORED_INDEX if only_classes else np.nan
+            submit(write, window, *((found, None) if only_classes else (None, found)))
+    return counts
+
+
+@contextmanager
+def _writing_behind(most: int = 2) -> Iterator[Callable[..., None]]:
+    """A function that has a thread call another, in order; it waits while `most` calls are open, and raises theirs."""
+    with ThreadPoolExecutor(1, "writer") as writer:
+        waiting: deque[Future[None]] = deque()
+
+        def submit(function: Callable[..., None], *arguments: Any) -> None:
+            waiting.append(writer.submit(function, *arguments))
+            if len(waiting) > most:
+                waiting.popleft().result()
+
+        try:
+            yield submit
+            while waiting:
+                waiting.popleft().result()
+        finally:
+            writer.shutdown(cancel_futures=True)
+
+
+def _far_from_training(scene: Scene, window: Window, spec: ModelSpec) -> list[str]:
+    """A note where most bands in the middle of the area are unlike those of training: most often the scale is wrong."""
+    height, width = (min(size, _SAMPLE) for size in window.shape)
+    row, col = window.row + (window.height - height) // 2, window.col + (window.width - width) // 2
+    pixels = scene.read(Window(row, col, height, width)).reshape(-1, len(spec.bands))
+    pixels = pixels[~np.isnan(pixels[:, 0])]
+    if not len(pixels):
+        return []
+    found = pixels.mean(0, dtype=np.float64)
+    mean, std = np.array(spec.normalization.mean), np.array(spec.normalization.std)
+    far = (np.abs(found - mean) > _FAR * std) | ((mean > 0) & (found < mean / _FACTOR))
+    if far.sum() <= len(far) / 2:
+        return []
+    band = int(np.argmax(np.abs(found - mean) / std))
+    return [
+        f"{scene.path}: values are unlike those of training, {spec.bands[band].name} about {found[band]:.4g} where "
+        f"the model saw {mean[band]:.4g} +- {std[band]:.4g}; check --scale and --offset"
+    ]

@@ -1,0 +1,76 @@
+"""Run a network with OpenVINO, which is faster than TensorFlow on CPUs."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import keras
+import numpy as np
+
+from segapp.errors import InputError
+from segapp.nets.graph import analyse, bytes_per_pixel
+from segapp.windows import Window
+
+if TYPE_CHECKING:
+    import openvino
+
+
+class OpenVINOEngine:
+    """An `Engine` that runs a Keras model (N, H, W, C) to class probabilities on the CPU through OpenVINO.
+
+    The model is taken over as it stands, by way of a SavedModel; later changes of its weights do not show. "bfloat16"
+    is heeded where the CPU has units for it, as `description` tells; the model itself must compute in float32.
+
+    Raises InputError if OpenVINO is not installed, or the network's layers do not allow mapping by pieces.
+    """
+
+    def __init__(self, model: keras.Model, precision: Literal["float32", "bfloat16"] = "float32") -> None:
+        try:
+            import openvino
+        except ImportError:
+            raise InputError("the openvino engine needs the package openvino; install segapp[openvino]") from None
+        graph = analyse(model)
+        self.stride = graph.stride
+        self.halo = graph.halo
+        self.classes = int(model.output_shape[-1])
+        self.bytes_per_pixel = bytes_per_pixel(model)
+        self._core = openvino.Core()
+        if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            precision = "float32"
+        self.description = f"OpenVINO, {precision}"
+        self._options = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
+        with tempfile.TemporaryDirectory(prefix="segapp-") as folder:
+            model.export(folder, format="tf_saved_model", verbose=False)
+            self._network = self._core.read_model(folder)
+        self._network.reshape([1, -1, -1, model.input_shape[-1]])
+
+    def probabilities(self, image: np.ndarray, place: Window) -> np.ndarray:
+        return _run(self._probabilities, image)[place.slices].copy()
+
+    def indexes(self, image: np.ndarray, place: Window) -> np.ndarray:
+        return _run(self._indexes, image)[place.slices].copy()
+
+    @cached_property
+    def _probabilities(self) -> openvino.CompiledModel:
+        return self._core.compile_model(self._network, "CPU", self._options)
+
+    @cached_property
+    def _indexes(self) -> openvino.CompiledModel:
+        import openvino
+        from openvino import opset13 as ops
+
+        # Over the first axis of a pixel's numbers, OpenVINO finds the largest twice as fast as over the last.
+        network = self._network.clone()
+        probabilities = network.output(0).get_node().input_value(0)
+        classes_first = ops.transpose(probabilities, [0, 3, 1, 2])
+        largest: Any = ops.topk(classes_first, np.int64(1), axis=1, mode="max", sort="none")
+        indexes = ops.convert(ops.squeeze(largest.output(1), [1]), "u8")
+        return self._core.compile_model(openvino.Model([indexes], network.get_parameters()), "CPU", self._options)
+
+
+def _run(network: openvino.CompiledModel, image: np.ndarray) -> np.ndarray:
+    """What `network` makes of one image; valid until it runs again."""
+    image = np.ascontiguousarray(image)[np.newaxis]
+    return network([image], share_inputs=True, share_outputs=True)[0][0]

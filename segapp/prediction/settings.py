@@ -1,0 +1,52 @@
+"""What a user may choose for maps: how the network is run, and what is made of each scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from segapp.prediction.layers import Layer
+from segapp.scenes.rules import ImageRules
+from segapp.windows import Window
+
+if TYPE_CHECKING:
+    from segapp.training.devices import Precision
+
+EngineName = Literal["tensorflow", "openvino"]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a network is run. `tile` is the side in pixels of what it sees at once; None leaves it to the memory."""
+
+    engine: EngineName = "tensorflow"
+    precision: Precision = "auto"
+    tile: int | None = None
+    blend: bool = False
+    test_time_augmentation: bool = False
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """What is made of each scene: `layers` beside the classes, the part of it, and the form of the files."""
+
+    rules: ImageRules | None = None
+    layers: tuple[Layer, ...] = ()
+    polygons: Literal["gpkg", "geojson"] | None = None
+    minimum_pixels: int = 1
+    cog: bool = False
+    window: Window | None = None
+    aoi: Path | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """In types that JSON knows."""
+        return {
+            "rules": self.rules and self.rules.model_dump(mode="json"),
+            "layers": list(self.layers),
+            "polygons": self.polygons,
+            "minimum pixels": self.minimum_pixels,
+            "cog": self.cog,
+            "window": self.window and [self.window.row, self.window.col, *self.window.shape],
+            "aoi": self.aoi and str(self.aoi),
+        }

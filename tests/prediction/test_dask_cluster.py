@@ -1,0 +1,69 @@
+"""Scenes shared over Dask workers give the maps of one process, whatever happens to the workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import segapp
+from segapp.errors import InputError
+from tests.prediction.test_predict import _contents
+
+distributed = pytest.importorskip("distributed", reason="the extra segapp[dask] is not installed")
+
+
+@pytest.fixture
+def cluster() -> Iterator[distributed.LocalCluster]:
+    """Two workers, each a process of its own, on the loopback address."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def scenes(tmp_path: Path, write_scene: Callable[..., Path]) -> Path:
+    """A folder of four scenes."""
+    (tmp_path / "scenes").mkdir()
+    for number in range(4):
+        write_scene(tmp_path / "scenes" / f"{number}.tif", (500, 400), seed=number)
+    return tmp_path / "scenes"
+
+
+def test_two_workers_give_the_maps_of_one_process_and_so_does_one_when_the_other_is_killed(
+    cluster: distributed.LocalCluster, model_folder: Path, scenes: Path, tmp_path: Path
+) -> None:
+    here = segapp.predict(model_folder, scenes, tmp_path / "here", quiet=True)
+    shared = segapp.predict(model_folder, scenes, tmp_path / "shared", dask=cluster.scheduler_address, quiet=True)
+    expected = _contents(tmp_path / "here")
+    assert len(expected) == 4 and _contents(tmp_path / "shared") == expected
+    assert [record.classes for record in shared.records] == [record.classes for record in here.records]
+
+    output, killed = tmp_path / "killed", threading.Event()
+
+    def kill() -> None:
+        """The worker that has the next scene, as soon as it begins to write."""
+        with distributed.Client(cluster.scheduler_address) as client:
+            while not killed.is_set():
+                busy = [worker for worker, tasks in client.processing().items() if tasks]
+                if busy and list(output.glob(".*.partial*")):
+                    os.kill(client.run(os.getpid, workers=busy[:1])[busy[0]], signal.SIGKILL)
+                    killed.set()
+                time.sleep(0.01)
+
+    threading.Thread(target=kill, daemon=True).start()
+    maps = segapp.predict(model_folder, scenes, output, dask=cluster.scheduler_address, quiet=True)
+    assert killed.is_set() and not maps.failures
+    assert _contents(output) == expected
+    assert not list(output.glob(".*"))
+
+
+def test_an_address_where_nobody_answers_is_refused(model_folder: Path, scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers there"):
+        segapp.predict(model_folder, scenes, tmp_path / "maps", dask="tcp://127.0.0.1:9", quiet=True)
