@@ -17,6 +17,7 @@ def model_card(spec: ModelSpec) -> str:
         kind = f"A U-Net of depth {network.depth} with {network.filters} first filters"
     else:
         kind = f"A Keras network of {len(network.layers)} layers below its head"
+    what = "their logarithms" if spec.normalization.logarithm else "them"
     sections = [
         f"# {spec.name}",
         f"{kind} that maps {len(spec.bands)} bands to {len(spec.classes)} classes.",
@@ -36,7 +37,7 @@ def model_card(spec: ModelSpec) -> str:
             ],
         ),
         f"Trained on patches of {spec.patch_size} x {spec.patch_size} pixels. The network takes values in the unit "
-        "above and standardises them itself; pixels without data are NaN.",
+        f"above and standardises {what} itself; pixels without data are NaN.",
         "## Classes",
         _table(
             ["id", "name", "colour"],

@@ -30,7 +30,7 @@ class _Commands(click.Group):
         except OSError as error:
             _fail(f"reading or writing failed on the way: {error}; what was done is kept", 3)
         except (KeyboardInterrupt, click.Abort):
-            _fail("interrupted; what was done is kept, and training goes on with --resume", 130)
+            _fail("interrupted; what was done is kept, and goes on with --resume", 130)
 
 
 def _fail(message: str, code: int) -> None:

@@ -18,7 +18,6 @@ from segapp.windows import whole
 if TYPE_CHECKING:
     from segapp.model_spec import ModelSpec
     from segapp.prediction.predictor import Predictor
-from segapp.prediction.tensorflow_engine import TensorFlowEngine
 
 
 def evaluate(
@@ -38,10 +37,10 @@ def evaluate(
         raise InputError(f"{dataset.path}: no scene has the role {role}; choose --role {' or '.join(dataset.roles)}")
     _check_fits(spec, dataset, str(model))
 
-    from segapp.bundle import load
-    from segapp.prediction.predictor import Predictor
+    from segapp.prediction.loading import open_predictor
+    from segapp.prediction.settings import RunSettings
 
-    predictor = Predictor(TensorFlowEngine(load(model)), test_time_augmentation)
+    predictor, _ = open_predictor(Path(model), RunSettings(test_time_augmentation=test_time_augmentation))
     return score_scenes(predictor, scenes, spec.classes)
 
 

@@ -179,7 +179,7 @@ def _contents(folder: Path) -> dict[str, tuple[object, ...]]:
     found = {}
     for file in sorted(folder.glob("[!.]*.tif")):
         with rasterio.open(file) as raster:
-            found[file.name] = (raster.read().tobytes(), tuple(sorted(raster.tags().items())), raster.nodata)
+            found[file.name] = (raster.read().tobytes(), tuple(sorted(raster.tags().items())), str(raster.nodata))
     return found
 
 
