@@ -18,7 +18,7 @@ from segapp.prediction.tiles import overlapping, tiles
 from segapp.scenes.scene import Scene
 from segapp.windows import Window, round_up, whole
 
-MEMORY = 704 << 20
+MEMORY = 400 << 20
 """Bytes that a network may take for a tile, unless the tile's size is given."""
 _BLOCK = 256
 _LARGEST_TILE = 4096
