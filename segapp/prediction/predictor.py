@@ -75,8 +75,12 @@ class Predictor:
             return
         for kept, seen, pixels in read_ahead(scene, self._tiles(scene, window)):
             place = kept.relative_to(seen)
+            missing = np.isnan(pixels[place.slices][..., 0])
+            if missing.all():
+                yield kept, np.full(kept.shape, IGNORED_INDEX, np.uint8)
+                continue
             found = self._engine.indexes(self._padded(pixels), place)
-            found[np.isnan(pixels[place.slices][..., 0])] = IGNORED_INDEX
+            found[missing] = IGNORED_INDEX
             yield kept, found
 
     def class_map(self, scene: Scene) -> np.ndarray:
@@ -92,8 +96,12 @@ class Predictor:
     def _mapped(self, scene: Scene, pieces: Iterable[tuple[Window, Window]]) -> Iterator[tuple[Window, np.ndarray]]:
         for kept, seen, pixels in read_ahead(scene, pieces):
             place = kept.relative_to(seen)
+            missing = np.isnan(pixels[place.slices][..., 0])
+            if missing.all():
+                yield kept, np.full((*kept.shape, self._engine.classes), np.nan, np.float32)
+                continue
             result = self._mean_over_orientations(self._padded(pixels), place)
-            result[np.isnan(pixels[place.slices][..., 0])] = np.nan
+            result[missing] = np.nan
             yield kept, result
 
     def _padded(self, pixels: np.ndarray) -> np.ndarray:

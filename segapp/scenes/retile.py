@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -55,14 +56,18 @@ def slow_to_read(file: Path, tile: int) -> bool:
 def quick_to_read(file: Path, tile: int, folder: Path) -> Iterator[Path]:
     """`file` itself, or where it is `slow_to_read` a temporary copy in tiles, uncompressed, of the same name.
 
-    The copy lies in a folder of its own in `folder` and is gone at the end, whatever happens. It has the pixels, band
+    The copy lies in a folder of its own in `folder` and is gone at the end, whatever happens; what a process that was
+    killed left there of the same file goes too. It has the pixels, band
     names, nodata, mask and georeference of `file`. Raises InputError naming `folder` where it does not fit there.
     """
     if not slow_to_read(file, tile):
         yield file
         return
+    prefix = f".{file.name}.tiles-"
     with _naming(folder, file):
-        temporary = tempfile.TemporaryDirectory(prefix=".segapp-", dir=folder)
+        for left in folder.glob(f"{glob.escape(prefix)}*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        temporary = tempfile.TemporaryDirectory(prefix=prefix, dir=folder)
     with temporary:
         copy = Path(temporary.name) / file.name
         try:

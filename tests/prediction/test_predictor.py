@@ -293,3 +293,26 @@ def test_pixels_without_data_stay_without_class() -> None:
     scene.pixels[:7] = np.nan
     indexes = Predictor(TensorFlowEngine(_network(2))).class_map(scene)
     assert (indexes[:7] == IGNORED_INDEX).all() and (indexes[7:] < 3).all()
+
+
+class _Counting:
+    """An engine that counts what it is asked."""
+
+    def __init__(self, engine: TensorFlowEngine) -> None:
+        self.engine, self.calls = engine, 0
+
+    def __getattr__(self, name: str) -> object:
+        self.calls += name in ("indexes", "probabilities")
+        return getattr(self.engine, name)
+
+
+def test_tiles_without_data_cost_no_network() -> None:
+    scene = random_scene((64, 128))
+    scene.pixels[:, 64:] = np.nan
+    engine = _Counting(TensorFlowEngine(_network(1)))
+    predictor = Predictor(engine, tile=64 + 2 * engine.engine.halo)
+    indexes = predictor.class_map(scene)
+    assert engine.calls == 1 and (indexes[:, 64:] == IGNORED_INDEX).all() and (indexes[:, :64] < 3).all()
+    for window, probabilities in predictor.probabilities(scene):
+        assert np.isnan(probabilities).all() == (window.col == 64)
+    assert engine.calls == 2

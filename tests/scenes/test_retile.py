@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,17 @@ def test_the_copy_is_tiled_and_gone_at_the_end(tmp_path: Path) -> None:
     assert list((tmp_path / "work").iterdir()) == []
     # a deleted file that is open still takes its space
     assert not any(copy.name in opened.path and "work" in opened.path for opened in psutil.Process().open_files())
+
+
+@pytest.mark.usefixtures("small_cache")
+def test_what_a_killed_process_left_of_the_same_file_goes(tmp_path: Path) -> None:
+    file = striped(tmp_path, compress="deflate")
+    with quick_to_read(file, TILE, tmp_path) as copy:
+        left = tmp_path / f"{copy.parent.name}-of-a-killed-process"
+        shutil.copytree(copy.parent, left)
+    with quick_to_read(file, TILE, tmp_path):
+        assert not left.exists()
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.usefixtures("small_cache")
