@@ -1,6 +1,6 @@
 """The forum user's proof of concept: a base brought to the data and classes that it was trained on.
 
-    python tools/reproduce_forum.py [--seeds 3] [--steps 60 --steps 300] [--output build/forum]
+    python tools/reproduce_forum.py [--seeds 3] [--steps 60 --steps 300] [--contestant forum ...] [--output build/forum]
 
 Contestants take equal steps of 8 patches of 128 pixels (`head` takes none) and are scored on the base's own test
 places: the forum recipe to the letter, the same with frozen layers, `head`, `full`, `staged`, and from scratch; beside
@@ -101,7 +101,7 @@ def verdicts(same: Results, base: Result, other: Results) -> list[tuple[str, boo
     """What was to be shown, with the figures, and whether it holds."""
     found = []
     for budget, of in same.items():
-        for score in ("accuracy", "mean_iou"):
+        for score in ("accuracy", "mean_iou") if "staged" in of else ():
             gains = [getattr(one, score) - getattr(base, score) for one in of["staged"]]
             average, worst = float(np.mean(gains)), min(gains)
             text = f"{budget}: staged - base, {score} {average:+.4f}, worst seed {worst:+.4f}, bars 0 and -0.005"
@@ -118,13 +118,15 @@ def verdicts(same: Results, base: Result, other: Results) -> list[tuple[str, boo
     return found
 
 
-def plot(file: Path, output: Path, steps: tuple[int, ...], seeds: int, base: float) -> None:
+def plot(
+    file: Path, output: Path, contestants: tuple[str, ...], steps: tuple[int, ...], seeds: int, base: float
+) -> None:
     """Validation mean IoU against step, a panel for each number of steps: one line each contestant, mean of seeds."""
     figure = Figure(figsize=(6 * len(steps) + 2, 5), layout="constrained")
     panels = figure.subplots(1, len(steps), sharey=True, squeeze=False)[0]
     for panel, number in zip(panels, steps, strict=True):
         panel.axhline(base, color="black", lw=1, ls="--", label="the base")
-        for index, name in enumerate(CONTESTANTS):
+        for index, name in enumerate(contestants):
             of_seeds = [curve(folder_of(output, str(number), name, seed)) for seed in range(seeds)]
             at = [step for step, _ in of_seeds[0]]
             values = np.mean([[value for _, value in points] for points in of_seeds], axis=0).tolist()
@@ -143,16 +145,18 @@ def plot(file: Path, output: Path, steps: tuple[int, ...], seeds: int, base: flo
 @click.command()
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--steps", multiple=True, type=int, default=(60, 300), show_default=True)
+@click.option("--contestant", "contestants", type=click.Choice(CONTESTANTS), multiple=True, default=CONTESTANTS)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("build/forum"), show_default=True)
-def main(seeds: int, steps: tuple[int, ...], output: Path) -> None:
+def main(seeds: int, steps: tuple[int, ...], contestants: tuple[str, ...], output: Path) -> None:
     """Run what is missing, print the tables, draw the plot and write figures.json."""
     same = read_dataset(DATASETS / "water12_worldcover.toml")
     other = read_dataset(DATASETS / "water12_transfer.toml")
-    on_same = run_all(same, output / "same-places", CONTESTANTS, steps, seeds)
-    on_other = run_all(other, output / "transfer-places", ("staged",), steps, seeds)
+    on_same = run_all(same, output / "same-places", contestants, steps, seeds)
+    on_other = run_all(other, output / "transfer-places", ("staged",), (), seeds)
     base, base_elsewhere = base_result(same), base_result(other)
     found = verdicts(on_same, base, on_other)
-    plot(output / "forum.png", output / "same-places", steps, seeds, segapp.evaluate(BASE, same, role="val").mean_iou)
+    of_base = segapp.evaluate(BASE, same, role="val").mean_iou
+    plot(output / "forum.png", output / "same-places", contestants, steps, seeds, of_base)
     figures = {
         "same places": {"base": base, "results": on_same},
         "transfer places": {"base": base_elsewhere, "results": on_other},

@@ -28,5 +28,8 @@ class Engine(Protocol):
         ...
 
     def indexes(self, image: np.ndarray, place: Window) -> np.ndarray:
-        """Network indexes (place.height, place.width) uint8 of the most probable classes, where probable is not NaN."""
+        """Network indexes (place.height, place.width) uint8 of the most probable classes.
+
+        `IGNORED_INDEX` where the network gives no number, as one whose training diverged.
+        """
         ...

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import keras
 import numpy as np
 
+from segapp.classes import IGNORED_INDEX
 from segapp.errors import InputError
 from segapp.nets.graph import analyse, bytes_per_pixel
 from segapp.windows import Window
@@ -67,6 +68,8 @@ class OpenVINOEngine:
         classes_first = ops.transpose(probabilities, [0, 3, 1, 2])
         largest: Any = ops.topk(classes_first, np.int64(1), axis=1, mode="max", sort="none")
         indexes = ops.convert(ops.squeeze(largest.output(1), [1]), "u8")
+        first = ops.gather(classes_first, np.int64(0), np.int64(1))
+        indexes = ops.select(ops.is_nan(first), np.uint8(IGNORED_INDEX), indexes)
         return self._core.compile_model(openvino.Model([indexes], network.get_parameters()), "CPU", self._options)
 
 

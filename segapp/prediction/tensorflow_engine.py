@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from segapp.classes import IGNORED_INDEX
 from segapp.nets.graph import analyse, bytes_per_pixel
 from segapp.windows import Window
 
@@ -34,11 +35,13 @@ class TensorFlowEngine:
             found = model(image[tf.newaxis], training=False)[0]
             return found[place[0] : place[0] + place[2], place[1] : place[1] + place[3]]
 
+        def most_probable(image: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+            found = mapped(image, place)
+            indexes = tf.cast(tf.argmax(found, -1, tf.int32), tf.uint8)
+            return tf.where(tf.math.is_nan(found[..., 0]), tf.constant(IGNORED_INDEX, tf.uint8), indexes)
+
         self._probabilities: Callable[..., tf.Tensor] = tf.function(mapped, input_signature=[image, place])
-        self._indexes: Callable[..., tf.Tensor] = tf.function(
-            lambda image, place: tf.cast(tf.argmax(mapped(image, place), -1, tf.int32), tf.uint8),
-            input_signature=[image, place],
-        )
+        self._indexes: Callable[..., tf.Tensor] = tf.function(most_probable, input_signature=[image, place])
 
     def probabilities(self, image: np.ndarray, place: Window) -> np.ndarray:
         return self._probabilities(image, _as_tensor(place)).numpy()

@@ -111,3 +111,8 @@ class TestWithOpenVINO:
         capfd.readouterr()
         OpenVINOEngine(model).indexes(_image(32, 32), whole((32, 32)))
         assert capfd.readouterr() == ("", "")
+
+    def test_where_a_network_gives_no_number_there_is_no_class(self) -> None:
+        model = _u_net()
+        model.get_layer("final_conv").bias.assign([np.nan, 0, 0])
+        assert (OpenVINOEngine(model).indexes(_image(24, 24), whole((24, 24))) == IGNORED_INDEX).all()

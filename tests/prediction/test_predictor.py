@@ -316,3 +316,9 @@ def test_tiles_without_data_cost_no_network() -> None:
     for window, probabilities in predictor.probabilities(scene):
         assert np.isnan(probabilities).all() == (window.col == 64)
     assert engine.calls == 2
+
+
+def test_where_a_network_gives_no_number_there_is_no_class() -> None:
+    model = _network(2)
+    model.get_layer("final_conv").bias.assign([np.nan, 0, 0])
+    assert (Predictor(TensorFlowEngine(model)).class_map(random_scene((20, 20))) == IGNORED_INDEX).all()

@@ -57,7 +57,8 @@ def test_other_bands_keep_the_function(base: Base, bands: tuple[int | None, ...]
     """Where dropped bands are at the base's mean; new ones may hold anything."""
     spec = _spec(base, bands)
     model = transplant(base, spec, bands, "zero")
-    mean, std = (np.array(numbers, np.float32) for numbers in vars(base.spec.normalization).values())
+    normalization = base.spec.normalization
+    mean, std = (np.array(numbers, np.float32) for numbers in (normalization.mean, normalization.std))
     rng = np.random.default_rng(0)
     image = (mean + std * rng.normal(size=(1, 32, 32, 6))).astype(np.float32)
     image[..., [b for b in range(6) if b not in bands]] = mean[[b for b in range(6) if b not in bands]]
