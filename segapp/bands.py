@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from math import isfinite
 
 from pydantic import BaseModel, ConfigDict
 
@@ -56,6 +57,19 @@ def canonical_name(name: str) -> str:
 def names_of(bands: Iterable[Band]) -> list[str]:
     """The bands' names, in order."""
     return [band.name for band in bands]
+
+
+def require_usable(bands: Sequence[Band]) -> None:
+    """Raise ValueError, saying what to do, where two bands have one name or one has a scale that makes no value."""
+    names = [canonical_name(band.name) for band in bands]
+    for band, name in zip(bands, names, strict=True):
+        if names.count(name) > 1:
+            raise ValueError(f"'{band.name}' is there twice; give each band a name of its own")
+        if not (isfinite(band.scale) and isfinite(band.offset)) or band.scale == 0:
+            raise ValueError(
+                f"'{band.name}' has the scale {band.scale:g} and the offset {band.offset:g}, which make no value; "
+                "give the sensor's"
+            )
 
 
 def match_bands(base: Sequence[Band], new: Sequence[Band]) -> tuple[int | None, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from segapp.bands import Band, names_of
+from segapp.bands import Band, names_of, require_usable
 from segapp.classes import ClassTable, read_class_csv
 from segapp.configuration import read_toml, validate
 from segapp.dataset_file import DatasetFile, SceneFiles, SplitFile
@@ -140,6 +140,10 @@ def _dataset(
                 f"{scene.path}: its bands are {', '.join(names_of(scene.bands))}, but those of {first.path} are "
                 f"{', '.join(names_of(first.bands))}; choose 'bands' and 'names' that fit all scenes"
             )
+    try:
+        require_usable(first.bands)
+    except ValueError as error:
+        raise InputError(f"{path}: bands: {error} under [image]") from None
     return Dataset(name, path, classes, first.bands, tuple(members), image)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, FiniteFloat, Tag, model_validator
+from pydantic import Discriminator, Field, FiniteFloat, Tag, field_validator, model_validator
 
-from segapp.bands import Band
+from segapp.bands import Band, require_usable
 from segapp.classes import ClassTable
 from segapp.configuration import Strict
 from segapp.errors import InputError
@@ -14,6 +14,7 @@ from segapp.nets.config import KerasGraph, UNetConfig
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 
 class Normalization(Strict):
@@ -30,6 +31,11 @@ class WeightsFile(Strict):
 
     dtype: Literal["float32", "float16"] = "float32"
     sha256: str = ""
+
+
+def as_rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    """A matrix as `model.json` holds it, to six digits."""
+    return tuple(tuple(float(f"{value:.6g}") for value in row) for row in matrix)
 
 
 def _kind_of_network(value: Any) -> str:
@@ -58,16 +64,28 @@ class ModelSpec(Strict):
     normalization: Normalization
     head: str = "final_conv"
     """The name of the classifier layer."""
+    products: tuple[tuple[FiniteFloat, ...], ...] = ()
+    """How the bands go together, (C, C), as in `segapp.patches.products`; empty where that is unknown."""
     patch_size: int = Field(ge=1)
     provenance: dict[str, Any] = Field(default_factory=dict)
     scores: dict[str, Any] = Field(default_factory=dict)
     limits: str = ""
     weights: WeightsFile = WeightsFile()
 
+    @field_validator("bands")
+    @classmethod
+    def _bands_can_be_read(cls, bands: tuple[Band, ...]) -> tuple[Band, ...]:
+        require_usable(bands)
+        return bands
+
     @model_validator(mode="after")
     def _normalizes_each_band(self) -> ModelSpec:
         if not len(self.normalization.mean) == len(self.normalization.std) == len(self.bands):
             raise ValueError(f"normalization needs one mean and one std for each of the {len(self.bands)} bands")
+        if not min(self.normalization.std) > 0:
+            raise ValueError("normalization: a standard deviation of 0 or less divides no band; give those of training")
+        if self.products and {len(self.products), *map(len, self.products)} != {len(self.bands)}:
+            raise ValueError(f"products: {len(self.bands)} bands have {len(self.bands)} rows of as many products")
         if self.normalization.logarithm and not min(self.normalization.mean) > 0:
             raise ValueError("normalization: a band whose mean is not positive has no logarithm")
         return self

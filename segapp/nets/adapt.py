@@ -12,7 +12,9 @@ from keras import layers
 from segapp.errors import InputError
 from segapp.nets.graph import calls
 
-BandFill = Literal["zero", "mean"]
+BandFill = Literal["zero", "mean", "components"]
+_RIDGE = 0.01
+"""Of the bands' mean size: bands that go together closely would else be told apart by their noise."""
 
 # What treats each band by itself and keeps 0, a band at its mean, at 0; by class name, as in `segapp.nets.graph`.
 _PER_BAND = {"InputLayer", "Normalization", "NanToNum", "Cast", "Identity", "ZeroPadding2D", "Cropping2D"}
@@ -20,21 +22,43 @@ _PER_BAND |= {"Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout",
 _PER_BAND_ACTIVATIONS = {"linear", "relu", "leaky_relu", "elu", "tanh"}
 
 
-def adapt_kernel(kernel: np.ndarray, match: Sequence[int | None], fill: BandFill = "zero") -> np.ndarray:
-    """Fit a convolution kernel (h, w, C, F) to other bands: (h, w, len(match), F) of the same dtype.
+def band_mixing(
+    match: Sequence[int | None], bands: int, fill: BandFill = "zero", products: np.ndarray | None = None
+) -> np.ndarray:
+    """What each of a network's `bands` is made of when it gets other bands: weights (len(match), bands) float64.
 
-    `match` gives each new band its band in `kernel`, as `segapp.bands.match_bands` does. Matched bands keep their
-    filters unscaled and dropped bands are left out. Bands without a match begin at zero, so that the network computes
-    what it did with the dropped bands at their means; or, with `fill` "mean", at the mean of all bands' filters times
-    C / len(match), for new data that shares no band with the base.
+    `match` gives each new band its band of the network, as `segapp.bands.match_bands` does. Matched bands are what they
+    were. Bands without a match begin without weight, so that the network computes what it did; or, with `fill` "mean",
+    each is a part of every band, for new data that shares no band with the base.
+
+    Bands of the network that nothing matches are dropped: they stay at their centres. With the mean `products` (bands,
+    bands) of its standardised training bands they are estimated from those that are left, by linear regression with a
+    small ridge.
     """
-    adapted = np.zeros((*kernel.shape[:2], len(match), kernel.shape[3]), kernel.dtype)
+    mixing = np.zeros((len(match), bands))
     if fill == "mean":
-        adapted[:] = kernel.mean(axis=2, keepdims=True) * (kernel.shape[2] / len(match))
+        mixing[:] = 1 / len(match)
     for new, base in enumerate(match):
         if base is not None:
-            adapted[:, :, new] = kernel[:, :, base]
-    return adapted
+            mixing[new] = 0
+            mixing[new, base] = 1
+    places = [new for new, base in enumerate(match) if base is not None]
+    kept = [base for base in match if base is not None]
+    dropped = [base for base in range(bands) if base not in kept]
+    if products is not None and kept and dropped and fill == "zero":
+        among = products[np.ix_(kept, kept)]
+        ridge = _RIDGE * np.trace(among) / len(kept) * np.eye(len(kept))
+        mixing[np.ix_(places, dropped)] = np.linalg.solve(among + ridge, products[np.ix_(kept, dropped)])
+    return mixing
+
+
+def adapt_kernel(kernel: np.ndarray, mixing: np.ndarray) -> np.ndarray:
+    """Fit a convolution kernel (h, w, C, F) to other bands: (h, w, new bands, F) of the same dtype.
+
+    `mixing` (new bands, C) says what each of its bands is made of, as in `band_mixing`: where that is one new band, its
+    filters are kept unscaled.
+    """
+    return np.einsum("nc,hwcf->hwnf", mixing, kernel).astype(kernel.dtype)
 
 
 def first_kernels(model: keras.Model) -> list[layers.Conv2D]:

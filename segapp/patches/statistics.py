@@ -64,8 +64,8 @@ def band_statistics(scenes: Sequence[Scene]) -> BandStatistics:
     """
     running = RunningStatistics(len(scenes[0].bands))
     for scene in scenes:
-        for window in _spread(list(grid(whole(scene.shape), _TILE, _TILE))):
-            running.add(scene.read(window))
+        for tile in spread_tiles(scene.shape):
+            running.add(scene.read(tile))
     if not running.pixels:
         raise InputError(
             f"{scenes[0].path}: no valid pixel in any training scene; check nodata, mask and quality rules"
@@ -73,8 +73,9 @@ def band_statistics(scenes: Sequence[Scene]) -> BandStatistics:
     return BandStatistics(running.mean, np.where(running.std > 0, running.std, 1.0), running.pixels)
 
 
-def _spread(tiles: list[Window]) -> list[Window]:
-    """At most 64 of `tiles`, evenly spread over the list."""
+def spread_tiles(shape: tuple[int, int]) -> list[Window]:
+    """The tiles of 512 pixels of a scene (H, W); of more than 64, 64 evenly spread ones."""
+    tiles = list(grid(whole(shape), _TILE, _TILE))
     if len(tiles) <= _TILES_PER_SCENE:
         return tiles
     return [tiles[i] for i in np.linspace(0, len(tiles) - 1, _TILES_PER_SCENE).astype(int)]

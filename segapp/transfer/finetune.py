@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -12,12 +14,19 @@ from segapp.bundle import load, write_model
 from segapp.configuration import write_json
 from segapp.dataset import Dataset, read_dataset
 from segapp.errors import InputError
+from segapp.leakage import leaks
 from segapp.nets.adapt import BandFill
-from segapp.training.devices import ComputePrecision, Precision, choose_precision, make_repeatable, make_strategy
+from segapp.provenance import fingerprint
+from segapp.remote import address_of, fetched
+from segapp.remote_output import makes_remote
+from segapp.terminal import as_text
+from segapp.training.cluster import VARIABLE, read_cluster
+from segapp.training.devices import Precision, batch_over, choose_precision, make_repeatable, make_strategy
 from segapp.training.display import Display
 from segapp.training.fit import CHECKPOINT_FILE
 from segapp.training.output import claim, deliver, provenance_of
-from segapp.transfer.base import read_base
+from segapp.training.tracker import track_text
+from segapp.transfer.base import Base, read_base
 from segapp.transfer.phases import RESULT_FILE, Phases, read_json
 from segapp.transfer.plan import Plan, print_plan
 from segapp.transfer.prepare import Transfer, prepare
@@ -38,7 +47,7 @@ def plan_finetune(
 ) -> Plan:
     """What `finetune` would do with the same arguments; trains and writes nothing. Raises InputError as it does."""
     return prepare(
-        read_base(Path(base), head_layer),
+        _base(base, head_layer),
         data if isinstance(data, Dataset) else read_dataset(Path(data)),
         strategy if isinstance(strategy, Strategy) else read_strategy(strategy),
         class_map=class_map,
@@ -47,6 +56,7 @@ def plan_finetune(
     ).plan
 
 
+@makes_remote
 def finetune(
     base: str | Path,
     data: str | Path | Dataset,
@@ -69,9 +79,10 @@ def finetune(
 
     `strategy` is the name of one, a TOML file, or a `Strategy`. Classes continue the base's of their name;
     ``class_map={"water": ["lake", "river"]}`` says otherwise. `unlabelled` are images on which the base's word is to
-    be kept. `new_bands` starts the filters of bands that the base does not have at "zero", or as the "mean" of all its
-    filters; by default at zero, or as the mean where no band matches. `head_layer` names the classifier of a .keras
-    file where it is not found.
+    be kept. `new_bands` starts the filters of bands that the base does not have at "zero", as the "mean" of all its
+    filters, or such that these see principal "components" of the new bands in place of bands, which is for data that
+    shares none with the base; by default at zero, or by components where no band matches. `head_layer` names the
+    classifier of a .keras file where it is not found.
 
     After every phase the model is scored on the validation scenes, or on a held-out part of the training scenes where
     there are none, and the best is written: be it the base itself, where all classes are its own. Where they are not
@@ -81,6 +92,8 @@ def finetune(
     Returns the model as `segapp.load` gives it. Raises InputError for bad input, and when `output` exists.
     """
     output = Path(output)
+    if (workers := read_cluster().size) > 1:
+        raise InputError(f"{VARIABLE}: names {workers} workers, but a transfer runs on one machine; unset it")
     partial = claim(output, resume)
     dataset = data if isinstance(data, Dataset) else read_dataset(Path(data))
     chosen = strategy if isinstance(strategy, Strategy) else read_strategy(strategy)
@@ -88,9 +101,12 @@ def finetune(
     make_repeatable(seed)
     compute_precision = choose_precision(precision)
     display = Display(quiet)
+    if split := batch_over(devices_strategy, chosen.batch):
+        display.say(split)
     display.say(f"{dataset.name}: reading {base} and scenes")
+    read = fingerprint(dataset, unlabelled)
     transfer = prepare(
-        read_base(Path(base), head_layer),
+        _base(base, head_layer),
         dataset,
         chosen,
         class_map=class_map,
@@ -98,14 +114,22 @@ def finetune(
         new_bands=new_bands,
         seed=seed,
     )
-    _begin(partial, transfer, compute_precision, display)
+    for leak in leaks(dataset):
+        display.say(f"warning: {leak}")
+    _begin(partial, transfer, {"precision": compute_precision, "data": read.sha256}, display)
+    display.keep_in(partial)
     runner = Phases(transfer, partial, display, devices_strategy, compute_precision, seed, callbacks)
     winner, record = runner.run()
     replicas = devices_strategy.num_replicas_in_sync
     provenance = provenance_of(
-        command, dataset, len(transfer.train_scenes), chosen, seed, compute_precision, replicas
+        command, dataset, read, len(transfer.train_scenes), chosen, seed, compute_precision, devices, replicas
     ) | {
         "base": transfer.plan.base,
+        "base sha256": transfer.settings["base"],
+        "class map": {new: list(sources) for new, sources in (class_map or {}).items()},
+        "unlabelled": [str(file) for file in unlabelled],
+        "new bands": new_bands,
+        "head layer": head_layer,
         "winner": winner,
         "phases": record,
         "plan": transfer.plan.model_dump(mode="json"),
@@ -122,10 +146,17 @@ def finetune(
     return model
 
 
-def _begin(partial: Path, transfer: Transfer, precision: ComputePrecision, display: Display) -> None:
+def _base(base: str | Path, head_layer: str | None) -> Base:
+    address = address_of(base)
+    if address is None:
+        return read_base(Path(base), head_layer)
+    return replace(read_base(fetched(address), head_layer), source=address)
+
+
+def _begin(partial: Path, transfer: Transfer, others: Mapping[str, Any], display: Display) -> None:
     """Show the plan and keep it; raises InputError if an interrupted run had another."""
     file = partial / PLAN_FILE
-    settings = {**transfer.settings, "precision": precision}
+    settings = {**transfer.settings, **others}
     if file.exists():
         before = read_json(file)
         for key, value in settings.items():
@@ -135,3 +166,5 @@ def _begin(partial: Path, transfer: Transfer, precision: ComputePrecision, displ
     print_plan(transfer.plan, display.console)
     partial.mkdir(parents=True, exist_ok=True)
     write_json(file, settings)
+    shown = as_text(lambda console: print_plan(transfer.plan, console))
+    track_text(partial, "plan", f"```\n{shown}```")

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from segapp.bundle import load, write_model
+from segapp.bundle import MODEL_FILE, load, write_model
 from segapp.configuration import write_json
 from segapp.errors import InputError
 from segapp.patches.pipeline import PatchStream, Stream
@@ -19,6 +19,7 @@ from segapp.patches.sampling import ClassPositions, PatchSource, Sampling, find_
 from segapp.prediction.predictor import Predictor
 from segapp.prediction.tensorflow_engine import TensorFlowEngine
 from segapp.scenes.scene import Scene
+from segapp.training.alarm import DivergedError
 from segapp.training.devices import ComputePrecision, computing_in, make_repeatable
 from segapp.training.display import Display
 from segapp.training.fit import fit
@@ -198,7 +199,14 @@ class Phases:
             memory = distil(self.start, transfer.carried, transfer.shown, transfer.strategy.memory, self.doubts)
             decided = transfer.shown | ~transfer.carried
         trainer = make_trainer(run, model, self.strategy, self.precision, factors, memory, decided)
-        fit(run, trainer, self.partial / name, self.display, self.callbacks)
+        try:
+            fit(run, trainer, self.partial / name, self.display, self.callbacks)
+        except DivergedError as error:
+            if not transfer.strategy.guard or phase.held_out:
+                raise
+            self.display.say(f"warning: {error}")
+            if not (self.partial / name / MODEL_FILE).exists():  # so it is judged as what it started from
+                write_model(self.partial / name, load(self.partial / start), transfer.spec)
         if phase.held_out:
             write_json(self.partial / name / RESULT_FILE, {})
 

@@ -16,10 +16,11 @@ from segapp.bands import match_bands
 from segapp.classes import carry_over
 from segapp.dataset import Dataset
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec, Normalization
-from segapp.nets.adapt import BandFill
+from segapp.model_spec import ModelSpec, Normalization, as_rows
+from segapp.nets.adapt import BandFill, band_mixing
 from segapp.nets.graph import analyse
 from segapp.patches.memory import hold_in_memory
+from segapp.patches.products import band_products, principal_components
 from segapp.patches.sampling import ClassPositions, find_class_positions
 from segapp.patches.statistics import BandStatistics, band_statistics
 from segapp.scenes.scene import Scene
@@ -45,7 +46,8 @@ class Transfer:
     strategy: Strategy
     spec: ModelSpec
     bands: tuple[int | None, ...]
-    fill: BandFill
+    mixing: np.ndarray
+    """What each of the base's bands is made of, (C, bands of the base)."""
     classes: tuple[tuple[int, ...], ...]
     shown: np.ndarray
     """(K,) bool: whether a training label shows the class."""
@@ -76,7 +78,7 @@ class Transfer:
 
     def network(self) -> keras.Model:
         """The network with the base's body and a head drawn at random."""
-        return transplant(self.base, self.spec, self.bands, self.fill)
+        return transplant(self.base, self.spec, self.mixing)
 
 
 def prepare(
@@ -110,7 +112,13 @@ def prepare(
     statistics = band_statistics(train_scenes)
 
     bands = _match(base, dataset)
-    fill: BandFill = new_bands or ("zero" if any(b is not None for b in bands) else "mean")
+    matched = any(band is not None for band in bands)
+    fill: BandFill = new_bands or ("zero" if matched else "components")
+    if fill == "components" and matched:
+        raise InputError(
+            f"{dataset.path}: components need data that shares no band with {base.source}; let new bands "
+            "start at zero or as the mean"
+        )
     # A band keeps the base's mean and deviation where both sides have the same known unit.
     kept = [source is not None and _same_unit(base, dataset, source, i) for i, source in enumerate(bands)]
     spec = ModelSpec(
@@ -132,7 +140,13 @@ def prepare(
         phases = tuple(phase for phase in strategy.phases if not phase.held_out)
         strategy = strategy.model_copy(update={"phases": phases})
     remembers = bool(strategy.memory > 0 and carried.sum() > 1)
-    network = transplant(base, spec, bands, fill)
+    spec = spec.model_copy(update={"products": as_rows(band_products(spec.normalization, train_scenes))})
+    if fill == "components":
+        mixing = principal_components(np.array(spec.products), len(base.spec.bands))
+    else:
+        products = np.array(base.spec.products) if base.spec.products else None
+        mixing = band_mixing(bands, len(base.spec.bands), fill, products)
+    network = transplant(base, spec, mixing)
     _check_patches(strategy, analyse(network).stride, unlabelled, remembers)
     shown = pixels > 0
     silent = carried & ~shown & remembers
@@ -178,7 +192,7 @@ def prepare(
         strategy,
         spec,
         bands,
-        fill,
+        mixing,
         classes,
         shown,
         labelled_scenes,
@@ -252,6 +266,13 @@ _HEADS = {
 }
 
 
+_STARTS: dict[BandFill, str] = {
+    "zero": "at zero",
+    "mean": "as the mean of all of the base's filters",
+    "components": "such that each filter of the base sees a principal component of theirs in place of a band",
+}
+
+
 def _match(base: Base, dataset: Dataset) -> tuple[int | None, ...]:
     """For each new band the base's, by name and wavelength; by order where nothing is known of the base's."""
     if not base.known_classes and len(base.spec.bands) == len(dataset.bands):
@@ -275,7 +296,7 @@ def _labelled_pixels(scenes: Sequence[Scene], classes: int) -> np.ndarray:
 
 
 def _phase_plan(strategy: Strategy, phase: Phase, network: keras.Model, images: int) -> PhasePlan:
-    assigned = assign_treatments(network, phase.layers, f"phase '{phase.name}'")
+    assigned = assign_treatments(network, phase.layers, f"strategy {strategy.name}: phase '{phase.name}'")
     blocks: dict[str, list[LayerTreatment]] = {}
     for entry in assigned:
         blocks.setdefault(entry.block, []).append(entry)
@@ -317,8 +338,14 @@ def _notes(
             f"{base.source} does not say which bands and units it takes; values go in as {dataset.path} gives them"
         )
     if None in bands:
-        start = "at zero" if fill == "zero" else "as the mean of all of the base's filters"
-        notes.append(f"filters of new bands start {start}")
+        notes.append(f"filters of new bands start {_STARTS[fill]}")
+    if not any(band is not None for band in bands):
+        notes.append("no band is one of the base's, which leaves little to transfer; compare with segapp train")
+    dropped = [band.name for index, band in enumerate(base.spec.bands) if index not in bands]
+    if base.spec.products and dropped and fill == "zero":
+        notes.append(
+            f"{', '.join(dropped)}: estimated from the bands that are left, as these went together for the base"
+        )
     if base.known_classes and not all(kept[i] for i, b in enumerate(bands) if b is not None):
         notes.append("units are unknown or differ, so matched bands are standardised by the new training pixels")
     if base.known_classes:

@@ -9,7 +9,7 @@ import numpy as np
 
 from segapp.errors import InputError
 from segapp.model_spec import ModelSpec
-from segapp.nets.adapt import BandFill, adapt_kernel, first_kernels
+from segapp.nets.adapt import adapt_kernel, first_kernels
 from segapp.transfer.base import Base
 
 _NEVER = -20.0
@@ -23,21 +23,21 @@ def fresh_head_name(base: Base) -> str:
     return next(name for name in names if name not in taken)
 
 
-def transplant(base: Base, spec: ModelSpec, bands: Sequence[int | None], fill: BandFill) -> keras.Model:
+def transplant(base: Base, spec: ModelSpec, mixing: np.ndarray) -> keras.Model:
     """The network of `spec` with the base's body in it; its head is still what Keras drew.
 
-    `bands` names for each new band the base band whose filters it takes, None for a new one, which `fill` starts.
-    Raises InputError naming the layer where the body cannot take other bands.
+    `mixing` (C, bands of the base) says what each of the base's bands is made of, as in `adapt_kernel`. Raises
+    InputError naming the layer where the body cannot take other bands.
     """
     model = spec.build()
-    same = tuple(bands) == tuple(range(len(base.spec.bands)))
+    same = np.array_equal(mixing, np.eye(len(base.spec.bands)))
     first = set() if same else {layer.name for layer in first_kernels(base.model)}
     for layer in base.model.layers:
         weights = layer.get_weights()
         if not weights or layer.name in ("input_normalization", base.spec.head):
             continue
         if layer.name in first:
-            weights[0] = adapt_kernel(weights[0], bands, fill)
+            weights[0] = adapt_kernel(weights[0], mixing)
         target = model.get_layer(layer.name)
         shapes = [tuple(weight.shape) for weight in target.weights]
         if shapes != [weight.shape for weight in weights]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keras import KerasTensor, layers
 
 from segapp.errors import InputError
-from segapp.nets.adapt import adapt_kernel, first_kernels
+from segapp.nets.adapt import adapt_kernel, band_mixing, first_kernels
 from segapp.nets.blocks import with_input_and_head
 from segapp.nets.config import UNetConfig
 from segapp.nets.unet import unet
@@ -35,7 +35,7 @@ def _adapted(base: keras.Model, match: list[int | None]) -> keras.Model:
         if layer is not old and layer.name != "input_normalization":
             network.get_layer(layer.name).set_weights(layer.get_weights())
     kernel, bias = old.get_weights()
-    new.set_weights([adapt_kernel(kernel, match), bias])
+    new.set_weights([adapt_kernel(kernel, band_mixing(match, 4)), bias])
     return network
 
 
@@ -65,7 +65,7 @@ def test_features_stay_when_dropped_bands_are_at_their_mean_and_new_bands_are_an
 @given(st.lists(st.none() | st.integers(0, 3), min_size=1, max_size=8), st.sampled_from(["zero", "mean"]))
 def test_matched_filters_are_untouched_and_new_ones_zero_or_the_scaled_mean(match: list[int | None], fill: str) -> None:
     kernel = np.random.default_rng(1).normal(size=(3, 3, 4, 5)).astype(np.float32)
-    adapted = adapt_kernel(kernel, match, fill)  # type: ignore[arg-type]
+    adapted = adapt_kernel(kernel, band_mixing(match, 4, fill))  # type: ignore[arg-type]
     assert adapted.shape == (3, 3, len(match), 5) and adapted.dtype == kernel.dtype
     begin = kernel.mean(axis=2) * (4 / len(match)) if fill == "mean" else np.zeros((3, 3, 5))
     for place, index in enumerate(match):
@@ -77,7 +77,31 @@ def test_matched_filters_are_untouched_and_new_ones_zero_or_the_scaled_mean(matc
 
 def test_a_response_to_equal_bands_keeps_its_size_when_all_filters_are_the_mean() -> None:
     kernel = np.random.default_rng(1).normal(size=(3, 3, 4, 5))
-    np.testing.assert_allclose(adapt_kernel(kernel, [None] * 7, "mean").sum(axis=2), kernel.sum(axis=2))
+    adapted = adapt_kernel(kernel, band_mixing([None] * 7, 4, "mean"))
+    np.testing.assert_allclose(adapted.sum(axis=2), kernel.sum(axis=2))
+
+
+def test_filters_see_what_each_band_is_made_of() -> None:
+    rng = np.random.default_rng(1)
+    kernel, mixing = rng.normal(size=(3, 3, 4, 5)), rng.normal(size=(9, 4))
+    image = rng.normal(size=(3, 3, 9))
+    seen = np.einsum("hwn,hwnf->f", image, adapt_kernel(kernel, mixing))
+    np.testing.assert_allclose(seen, np.einsum("hwc,hwcf->f", image @ mixing, kernel))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=5, unique=True), st.integers(0, 9))
+def test_dropped_bands_are_estimated_from_those_that_are_left(kept: list[int], seed: int) -> None:
+    """As least squares with a ridge over the pixels themselves would; the bands that are left stay what they are."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 6)) + 0.1 * rng.normal(size=(500, 6))
+    mixing = band_mixing(kept, 6, "zero", pixels.T @ pixels / len(pixels))
+    np.testing.assert_array_equal(mixing[:, kept], np.eye(len(kept)))
+    dropped = [band for band in range(6) if band not in kept]
+    ridge = np.sqrt(0.01 * (pixels[:, kept] ** 2).sum() / len(kept)) * np.eye(len(kept))
+    rows = np.vstack([pixels[:, kept], ridge])
+    wanted = np.vstack([pixels[:, dropped], np.zeros((len(kept), len(dropped)))])
+    expected = np.linalg.lstsq(rows, wanted, rcond=None)[0]
+    np.testing.assert_allclose(mixing[:, dropped], expected, atol=1e-9)
 
 
 def test_bands_whose_logarithms_are_standardised_are_found() -> None:

@@ -14,6 +14,8 @@ import pytest
 from segapp.dataset import read_dataset
 from segapp.errors import InputError
 from segapp.landscape import BANDS
+from segapp.model_spec import as_rows
+from segapp.patches.products import band_products
 from segapp.transfer.base import Base, read_base
 from segapp.transfer.prepare import Transfer, prepare
 from segapp.transfer.surgery import copied_head
@@ -32,7 +34,7 @@ def test_matched_bands_keep_the_bases_statistics_and_new_ones_get_the_pixels(
 ) -> None:
     data = dataset(bands=(), images=seven)
     transfer = _prepare(base, data)
-    assert transfer.bands == (0, 1, 2, 3, 4, 5, None) and transfer.fill == "zero"
+    assert transfer.bands == (0, 1, 2, 3, 4, 5, None) and not transfer.mixing[6].any()
     found, old = transfer.spec.normalization, base.spec.normalization
     assert (found.mean[:6], found.std[:6]) == (old.mean, old.std)
     assert found.mean[6] == transfer.statistics.mean[6] and found.std[6] == transfer.statistics.std[6]
@@ -72,14 +74,31 @@ def test_data_far_outside_the_bases_is_noted_with_both_figures(base: Base, datas
     assert not _prepare(base, dataset()).plan.notes
 
 
-def test_bands_that_none_matches_start_as_the_mean_unless_told_otherwise(
+def test_bands_that_none_matches_start_as_components_unless_told_otherwise(
     base: Base, dataset: Callable[..., Path]
 ) -> None:
     names = ", ".join(f'"channel_{number}"' for number in range(1, 7))
     data = dataset(image=f"names = [{names}]")
-    assert _prepare(base, data).fill == "mean" and _prepare(base, data, new_bands="zero").fill == "zero"
-    assert any("mean of all of the base's filters" in note for note in _prepare(base, data).plan.notes)
-    assert _prepare(base, dataset(), new_bands="mean").fill == "mean"
+    transfer = _prepare(base, data)
+    assert any("a principal component of theirs" in note for note in transfer.plan.notes)
+    seen = transfer.mixing.T @ np.array(transfer.spec.products) @ transfer.mixing
+    np.testing.assert_allclose(seen, np.eye(6), atol=1e-3)
+    assert not _prepare(base, data, new_bands="zero").mixing.any()
+    np.testing.assert_array_equal(_prepare(base, data, new_bands="mean").mixing, np.full((6, 6), 1 / 6))
+    with pytest.raises(InputError, match="components need data that shares no band with"):
+        _prepare(base, dataset(), new_bands="components")
+
+
+def test_dropped_bands_are_estimated_as_they_went_together_in_the_bases_training(
+    base: Base, dataset: Callable[..., Path]
+) -> None:
+    products = as_rows(band_products(base.spec.normalization, _prepare(base, dataset()).train_scenes))
+    four = dataset(bands=BANDS[:4])
+    assert not _prepare(base, four).mixing[:, 4:].any()
+    transfer = _prepare(replace(base, spec=base.spec.model_copy(update={"products": products})), four)
+    np.testing.assert_array_equal(transfer.mixing[:, :4], np.eye(4))
+    assert (np.abs(transfer.mixing[:, 4:]).max(axis=0) > 0.1).all()
+    assert any(note.startswith("swir1, swir2: estimated from the bands that are left") for note in transfer.plan.notes)
 
 
 def test_what_labels_show_and_what_carries_over(
@@ -134,7 +153,7 @@ def test_of_a_keras_file_bands_go_by_order_and_classes_by_the_map_alone(
     weights, _ = copied_head(base, mapped.classes, mapped.shown)
     np.testing.assert_array_equal(weights, base.model.get_layer("classes").get_weights()[0][0, 0])
     fewer = _prepare(base, dataset(bands=BANDS[:4]))
-    assert fewer.bands == (None,) * 4 and fewer.fill == "mean"
+    assert fewer.bands == (None,) * 4 and not fewer.mixing[:, 4:].any() and fewer.mixing[:, :4].any(axis=0).all()
 
 
 @pytest.mark.parametrize(

@@ -23,17 +23,17 @@ from rich.table import Table
 
 from segapp.bands import Band, match_bands, names_of
 from segapp.errors import InputError
-from segapp.nets.adapt import BandFill, adapt_kernel, first_kernels
+from segapp.nets.adapt import BandFill, adapt_kernel, band_mixing, first_kernels
 from segapp.nets.config import find_code
 from segapp.nets.encoders.features import classifier_layers
 from segapp.nets.encoders.registry import ENCODERS
 from segapp.nets.graph import analyse
 from segapp.scenes.hdf5 import HDF5_ERRORS, refuse_other_files
+from segapp.weights_file import expands_too_far
 
 IMAGENET = "imagenet"
 _URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _PATIENCE_SECONDS = 30.0
-_LARGEST = 1 << 34  # bytes, unpacked
 _MEMBER = "model.weights.h5"
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
 
@@ -84,7 +84,7 @@ def load_encoder_weights(model: keras.Model, weights: EncoderWeights, bands: Seq
     for name, layer in classifier_layers(model, weights.encoder).items():
         arrays = list(weights.layers[name])
         if layer in first:
-            arrays[0] = adapt_kernel(arrays[0], match, fill)
+            arrays[0] = adapt_kernel(arrays[0], band_mixing(match, len(channels), fill))
         layer.set_weights(arrays)
         loaded.setdefault(blocks[layer.name], []).append(name)
         parameters[blocks[layer.name]] = parameters.get(blocks[layer.name], 0) + sum(array.size for array in arrays)
@@ -146,8 +146,12 @@ def _unpacked(path: Path) -> bytes:
         names = archive.namelist()
         if _MEMBER not in names or "config.json" not in names:
             raise InputError(f"{path}: is a zip file, but none of Keras; give a .weights.h5, .h5 or .keras file")
-        if sum(member.file_size for member in archive.infolist()) > _LARGEST:
-            raise InputError(f"{path}: unpacks to more than any network holds; save it again")
+        for member in map(archive.getinfo, ("config.json", _MEMBER)):
+            if expands_too_far(member.file_size, member.compress_size):
+                raise InputError(
+                    f"{path}: '{member.filename}' unpacks to {member.file_size:,} bytes from {member.compress_size:,}, "
+                    "as no weights do; save it again"
+                )
         _refuse_code(path, archive.read("config.json"))
         return archive.read(_MEMBER)
 

@@ -1,0 +1,52 @@
+"""How bands go together is measured as the network sees them."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from segapp.model_spec import Normalization
+from segapp.nets.config import UNetConfig
+from segapp.nets.unet import unet
+from segapp.patches.products import band_products, principal_components
+from tests.toy import ToyScene
+
+
+def _scene(bands: int, sources: int) -> ToyScene:
+    """Bands that are mixtures of fewer sources, as those of a spectrometer are; some pixels without data."""
+    rng = np.random.default_rng(0)
+    mixed = 20 + rng.normal(size=(40, 600, sources)) @ rng.uniform(0.1, 1, (sources, bands))
+    mixed[3:6, 4:90] = np.nan
+    return ToyScene(mixed, np.zeros(mixed.shape[:2]))
+
+
+def _normalization(scene: ToyScene, logarithm: bool = False) -> Normalization:
+    mean, std = np.nanmean(scene.pixels, axis=(0, 1)), np.nanstd(scene.pixels, axis=(0, 1))
+    return Normalization(mean=tuple(mean.tolist()), std=tuple(std.tolist()), logarithm=logarithm)
+
+
+@pytest.mark.parametrize("logarithm", [False, True])
+def test_products_are_those_of_what_the_networks_first_layer_gives(logarithm: bool) -> None:
+    scene = _scene(4, 3)
+    normalization = _normalization(scene, logarithm)
+    network = unet(4, 2, UNetConfig(depth=1, filters=4), **normalization.model_dump())
+    first = keras.Model(network.inputs[0], network.get_layer("input_normalization").output)
+    pixels = np.asarray(first(scene.pixels[np.newaxis]))[0][~np.isnan(scene.pixels[..., 0])].astype(np.float64)
+    found = band_products(normalization, [scene])
+    np.testing.assert_allclose(found, pixels.T @ pixels / len(pixels), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("bands", "sources", "count"), [(20, 12, 6), (20, 3, 6), (4, 4, 6)])
+def test_components_are_uncorrelated_and_of_size_one_as_far_as_bands_hold_them(
+    bands: int, sources: int, count: int
+) -> None:
+    scene = _scene(bands, sources)
+    normalization = _normalization(scene)
+    weights = principal_components(band_products(normalization, [scene]), count)
+    assert weights.shape == (bands, count)
+    pixels = scene.pixels[~np.isnan(scene.pixels[..., 0])]
+    seen = ((pixels - normalization.mean) / normalization.std) @ weights
+    held = min(bands, sources, count)
+    np.testing.assert_allclose(seen.T @ seen / len(seen), np.diag([1.0] * held + [0.0] * (count - held)), atol=1e-2)
+    assert (weights.sum(axis=0) >= 0).all() and not weights[:, held:].any()
