@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -77,8 +78,9 @@ def read_text(path: Path) -> str:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise InputError(f"{path}: is a device or a pipe; give a file")
     with path.open("rb") as file:
-        content = file.read(LARGEST_TEXT + 1)
-    if len(content) > LARGEST_TEXT:
+        length = os.fstat(file.fileno()).st_size
+        content = file.read(min(length, LARGEST_TEXT))
+    if length > LARGEST_TEXT:
         raise InputError(f"{path}: is longer than {LARGEST_TEXT >> 20} MiB, so no file of settings; give another")
     return content.decode("utf-8")
 

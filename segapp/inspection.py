@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,27 @@ from typing import Any
 import numpy as np
 from rasterio.crs import CRS
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from segapp.bands import Band
 from segapp.classes import ClassTable
 from segapp.dataset import Dataset
+from segapp.leakage import leaks
 from segapp.patches.statistics import RunningStatistics
 from segapp.scenes.blocks import Role
 from segapp.scenes.raster_scene import open_scene
 from segapp.scenes.rules import ImageRules
 from segapp.scenes.scene import Scene
-from segapp.windows import grid, whole
+from segapp.windows import Window, grid, whole
 
 _READ = 1024  # rows and columns at a time: 25 MB of six bands, whatever the size of the scene
 _NEAR_CONSTANT = 1e-3  # standard deviation over range
+_SAMPLE, _MOST_SCENES = 512, 16  # pixels a side, and scenes, that are read to find what is unlike training
+_FAR, _FACTOR = 3.0, 20.0  # standard deviations from training, or times less than its mean: far from it
+_OFF = 1.0
+"""Standard deviations of training, a band, from which on another order of bands is looked for. Of 156 places in Landsat
+and Sentinel-2 scenes 3 then seem swapped that are not, and of those with near infrared for blue 137 are found."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ def inspect_dataset(dataset: Dataset) -> DatasetSummary:
             scenes.append(SceneSummary(scene.name, scene.path, role, *scene.shape, share, unknown))
         classes = tuple(ClassSummary(c.id, c.name, counts[c.id]) for c in dataset.classes.classes)
         roles.append(RoleSummary(role, _band_summaries(dataset.bands, ranges), classes, unlabelled))
-    warnings = (*_leaks(dataset), *_scene_warnings(scenes), *_role_warnings(roles))
+    warnings = (*leaks(dataset), *_scene_warnings(scenes), *_role_warnings(roles))
     return DatasetSummary(dataset.name, dataset.path, tuple(roles), tuple(scenes), warnings)
 
 
@@ -158,15 +165,15 @@ def print_summary(summary: DatasetSummary | ImageSummary, console: Console) -> N
     """Print a summary as tables, warnings last."""
     if isinstance(summary, ImageSummary):
         size = f"{summary.height}x{summary.width} pixels, {summary.dtype}, {summary.crs or 'no CRS'}"
-        console.print(f"[bold]{summary.path}[/bold]: {size}, {summary.invalid_share:.1%} without data")
+        console.print(f"[bold]{escape(summary.path)}[/bold]: {size}, {summary.invalid_share:.1%} without data")
         console.print(_band_table([("", summary.bands)]))
         return
-    console.print(f"[bold]{summary.name}[/bold] ({summary.path})")
+    console.print(f"[bold]{escape(summary.name)}[/bold] ({escape(summary.path)})")
     console.print(_scene_table(summary))
     console.print(_band_table([(role.role, role.bands) for role in summary.roles]))
     console.print(_class_table(summary.roles))
     for warning in summary.warnings:
-        console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
 
 
 def _read_through(scene: Scene, ranges: RunningStatistics) -> tuple[int, Counter[int | float], int]:
@@ -196,18 +203,47 @@ def _sort_ids(
     return known, unknown, sum(found.values()) - sum(known.values()) - sum(unknown.values())
 
 
-def _leaks(dataset: Dataset) -> list[str]:
-    """Warnings about image files that stand in two roles."""
-    roles_of: dict[str, set[str]] = defaultdict(set)
-    for role, scene in dataset.members:
-        for file in scene.files:
-            if role is not None:
-                roles_of[file].add(role)
-    shared = {file: sorted(roles) for file, roles in roles_of.items() if len(roles) > 1}
-    return [
-        f"leakage: {file} is in the roles {' and '.join(roles)}, so scores will flatter the model; keep it in one"
-        for file, roles in list(shared.items())[:5]
-    ] + ([f"leakage: and {len(shared) - 5} more files"] if len(shared) > 5 else [])
+def unlike(scenes: Sequence[Scene], bands: Sequence[Band], mean: np.ndarray, std: np.ndarray) -> str | None:
+    """What is unlike training in `scenes` together, of which a few are read in the middle; None where all is usual.
+
+    `mean` and `std`, (C,) in the bands' units, are those of the training pixels. Where most bands are far from them,
+    most often the unit is another; where the bands fit far better in another order, that is.
+    """
+    chosen = [scenes[i] for i in np.linspace(0, len(scenes) - 1, min(_MOST_SCENES, len(scenes))).astype(int)]
+    means = [(scene, found) for scene in chosen if (found := _mean_in_the_middle(scene)) is not None]
+    if not means:
+        return None
+    if (std == 1).all():  # the network only centres its bands, and nothing tells their spread
+        std = np.maximum(np.abs(mean), 1e-6)
+    found = np.mean([values for _, values in means], axis=0)
+    far = (np.abs(found - mean) > _FAR * std) | ((mean > 0) & (found < mean / _FACTOR))
+    furthest, _ = max(means, key=lambda entry: float(np.abs((entry[1] - mean) / std).sum()))
+    if far.sum() > len(far) / 2:
+        band = int(np.argmax(np.abs(found - mean) / std))
+        return (
+            f"{furthest.path}: values are unlike those of training, {bands[band].name} about {found[band]:.4g} where "
+            f"training saw {mean[band]:.4g} +- {std[band]:.4g}"
+        )
+    distances = ((found[:, np.newaxis] - mean) / std) ** 2
+    here = np.sqrt(distances.diagonal().mean())
+    if here <= _OFF:
+        return None
+    from scipy.optimize import linear_sum_assignment
+
+    order = linear_sum_assignment(distances)[1]
+    if np.sqrt(distances[np.arange(len(order)), order].mean()) >= here / 2:
+        return None
+    moved = [f"{bands[i].name} has the values of {bands[j].name}" for i, j in enumerate(order) if i != j]
+    return f"{furthest.path}: bands look swapped: by what training saw, {', '.join(moved)}"
+
+
+def _mean_in_the_middle(scene: Scene) -> np.ndarray | None:
+    """(C,) mean of the valid pixels in the middle of a scene; None where there are none."""
+    height, width = (min(size, _SAMPLE) for size in scene.shape)
+    middle = Window((scene.shape[0] - height) // 2, (scene.shape[1] - width) // 2, height, width)
+    pixels = scene.read(middle).reshape(-1, len(scene.bands))
+    pixels = pixels[~np.isnan(pixels[:, 0])]
+    return pixels.mean(axis=0, dtype=np.float64) if len(pixels) else None
 
 
 def _scene_warnings(scenes: Iterable[SceneSummary]) -> list[str]:
@@ -253,7 +289,7 @@ def _scene_table(summary: DatasetSummary) -> Table:
             table.add_row(role, f"{len(scenes)} scenes", str(height), str(width), f"{mean:.1%}")
             continue
         for scene in scenes:
-            table.add_row(role, scene.name, str(height), str(width), f"{scene.invalid_share:.1%}")
+            table.add_row(role, escape(scene.name), str(height), str(width), f"{scene.invalid_share:.1%}")
     return table
 
 
@@ -263,7 +299,10 @@ def _band_table(roles: list[tuple[str, tuple[BandSummary, ...]]]) -> Table:
         for band in bands:
             values = (band.minimum, band.mean, band.maximum, band.std)
             table.add_row(
-                *([role] if role else []), band.name, band.unit, *("-" if v is None else f"{v:.4g}" for v in values)
+                *([role] if role else []),
+                escape(band.name),
+                escape(band.unit),
+                *("-" if v is None else f"{v:.4g}" for v in values),
             )
     return table
 
@@ -271,6 +310,6 @@ def _band_table(roles: list[tuple[str, tuple[BandSummary, ...]]]) -> Table:
 def _class_table(roles: tuple[RoleSummary, ...]) -> Table:
     table = Table("id", "class", *(f"{summary.role} pixels" for summary in roles))
     for classes in zip(*(summary.classes for summary in roles), strict=True):
-        table.add_row(str(classes[0].id), classes[0].name, *(f"{c.pixels:,}" for c in classes))
+        table.add_row(str(classes[0].id), escape(classes[0].name), *(f"{c.pixels:,}" for c in classes))
     table.add_row("", "ignored or unlabelled", *(f"{summary.unlabelled_pixels:,}" for summary in roles))
     return table

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from segapp.bands import names_of
 from segapp.classes import ClassTable
 from segapp.dataset import Dataset, read_dataset
 from segapp.errors import InputError
+from segapp.evaluation.confusion import ConfusionMatrix
 from segapp.evaluation.report import Evaluation, Scores
 from segapp.scenes.blocks import Role
 from segapp.scenes.scene import Scene
@@ -26,7 +29,8 @@ def evaluate(
     """Score the model directory `model` on the scenes of `data` that have `role`.
 
     With `test_time_augmentation` every scene is mapped in its eight orientations, and probabilities are averaged.
-    Raises InputError when the model's bands or classes are not the dataset's, or no scene has the role.
+    Warns on stderr where bands look swapped or in another unit, and where the model sees one class everywhere. Raises
+    InputError when the model's bands or classes are not the dataset's, or no scene has the role.
     """
     from segapp.bundle import read_spec
 
@@ -37,11 +41,21 @@ def evaluate(
         raise InputError(f"{dataset.path}: no scene has the role {role}; choose --role {' or '.join(dataset.roles)}")
     check_fits(spec, dataset, str(model))
 
+    from segapp.inspection import unlike
     from segapp.prediction.loading import open_predictor
     from segapp.prediction.settings import RunSettings
+    from segapp.training.display import Display
 
+    display = Display()
+    note = unlike(scenes, spec.bands, np.array(spec.normalization.mean), np.array(spec.normalization.std))
+    if note:
+        display.say(f"warning: {note}; check the scale, offset and order of bands in {dataset.path}")
     predictor, _ = open_predictor(Path(model), RunSettings(test_time_augmentation=test_time_augmentation))
-    return score_scenes(predictor, scenes, spec.classes)
+    scores = score_scenes(predictor, scenes, spec.classes)
+    only = only_class(ConfusionMatrix(spec.classes, np.array(scores.confusion)))
+    if only:
+        display.say(f"warning: {model}: calls every pixel of these scenes {only}, though their labels show others too")
+    return scores
 
 
 def score_scenes(predictor: Predictor, scenes: Sequence[Scene], classes: ClassTable) -> Scores:
@@ -50,6 +64,12 @@ def score_scenes(predictor: Predictor, scenes: Sequence[Scene], classes: ClassTa
     for scene in scenes:
         evaluation.add(scene.read_labels(whole(scene.shape)), predictor.class_map(scene))
     return evaluation.scores()
+
+
+def only_class(matrix: ConfusionMatrix) -> str | None:
+    """The class that every pixel was given although the reference shows more than one; None where there is none."""
+    given = np.flatnonzero(matrix.counts.sum(axis=0))
+    return matrix.classes.names[given[0]] if len(given) == 1 and matrix.present.sum() > 1 else None
 
 
 def check_fits(spec: ModelSpec, dataset: Dataset, model: str) -> None:

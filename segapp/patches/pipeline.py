@@ -23,11 +23,16 @@ class Stream(Protocol):
 
 @dataclass(frozen=True)
 class PatchStream:
-    """Augmented patches, each a pure function of the source's seed and its index."""
+    """Augmented patches, each a pure function of the source's seed and its index.
+
+    Of `workers` that share each batch this one makes, in order, the part `worker`, counted from 0.
+    """
 
     source: PatchSource
     augmentation: Augmentation
     statistics: BandStatistics
+    worker: int = 0
+    workers: int = 1
 
     def patch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Patch `index`: (size, size, C) float32 with NaN where invalid, (size, size) uint8 network indexes."""
@@ -39,17 +44,20 @@ class PatchStream:
     def batches(self, batch: int, first_step: int = 0) -> tf.data.Dataset:
         """Batches (batch, size, size, C) float32 and (batch, size, size) uint8, endless, from step `first_step` on.
 
-        Step *s* holds patches ``s * batch`` to ``(s + 1) * batch - 1``, in order.
+        Step *s* holds patches ``s * batch`` to ``(s + 1) * batch - 1``, in order; or the share of these that this
+        worker makes, which is then the size of its batches.
         """
         size, bands = self.source.size, len(self.source.scenes[0].bands)
+        share = batch // self.workers
 
-        def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            index = number // share * batch + self.worker * share + number % share
             pixels, labels = tf.numpy_function(self.patch, [index], (tf.float32, tf.uint8), stateful=False)
             return tf.ensure_shape(pixels, (size, size, bands)), tf.ensure_shape(labels, (size, size))
 
         return (
-            tf.data.Dataset.range(first_step * batch, np.iinfo(np.int64).max)
+            tf.data.Dataset.range(first_step * share, np.iinfo(np.int64).max)
             .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            .batch(batch, drop_remainder=True)
+            .batch(share, drop_remainder=True)
             .prefetch(4)
         )

@@ -13,6 +13,7 @@ import numpy as np
 
 from segapp.classes import IGNORED_INDEX
 from segapp.errors import InputError
+from segapp.inspection import unlike
 from segapp.model_spec import ModelSpec
 from segapp.prediction.area import Area, area_of
 from segapp.prediction.bands import open_for_model
@@ -27,11 +28,6 @@ from segapp.scenes.blocks import Block
 from segapp.scenes.retile import quick_to_read
 from segapp.scenes.scene import Scene
 from segapp.windows import Window
-
-_FAR = 3.0
-"""Standard deviations of the training pixels between their mean and a scene's that are worth a note."""
-_FACTOR = 20.0
-_SAMPLE = 512
 
 
 def map_scene(
@@ -54,7 +50,9 @@ def map_scene(
         raise InputError(f"{output}: polygons are made of GeoTIFF maps; give a --output that ends in .tif")
     opened = open_for_model(file, spec, settings.rules)
     area = area_of(opened, settings.window, settings.aoi)
-    notes = _far_from_training(opened, area.window, spec)
+    usual = np.array(spec.normalization.mean), np.array(spec.normalization.std)
+    note = unlike([Block(opened, area.window)], spec.bands, *usual)
+    notes = [f"{note}; check --scale, --offset and --bands"] if note else []
     with quick_to_read(file, predictor.tile, output.parent) as source:
         scene = opened if source == file else open_for_model(source, spec, settings.rules)
         tags = {
@@ -169,23 +167,3 @@ def _writing_behind(most: int = 2) -> Iterator[Callable[..., None]]:
                 waiting.popleft().result()
         finally:
             writer.shutdown(cancel_futures=True)
-
-
-def _far_from_training(scene: Scene, window: Window, spec: ModelSpec) -> list[str]:
-    """A note where most bands in the middle of the area are unlike those of training: most often the scale is wrong."""
-    height, width = (min(size, _SAMPLE) for size in window.shape)
-    row, col = window.row + (window.height - height) // 2, window.col + (window.width - width) // 2
-    pixels = scene.read(Window(row, col, height, width)).reshape(-1, len(spec.bands))
-    pixels = pixels[~np.isnan(pixels[:, 0])]
-    if not len(pixels):
-        return []
-    found = pixels.mean(0, dtype=np.float64)
-    mean, std = np.array(spec.normalization.mean), np.array(spec.normalization.std)
-    far = (np.abs(found - mean) > _FAR * std) | ((mean > 0) & (found < mean / _FACTOR))
-    if far.sum() <= len(far) / 2:
-        return []
-    band = int(np.argmax(np.abs(found - mean) / std))
-    return [
-        f"{scene.path}: values are unlike those of training, {spec.bands[band].name} about {found[band]:.4g} where "
-        f"the model saw {mean[band]:.4g} +- {std[band]:.4g}; check --scale and --offset"
-    ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from segapp import terminal
 from segapp.bundle import read_spec
 from segapp.errors import InputError
 from segapp.model_spec import ModelSpec
@@ -73,7 +74,7 @@ def predict(
     files = find_scenes([scenes] if isinstance(scenes, str | Path) else scenes)
     maps = outputs_of(files, output)
     single = maps == [output]
-    console = Console(stderr=True, quiet=quiet, highlight=False)
+    console = terminal.console(stderr=True, quiet=quiet)
     source, made_with = _source(model, run, server or ServerSettings(), console)
     made_with |= settings.model_dump(mode="json")
     done: dict[Path, MapRecord] = {}
@@ -185,8 +186,14 @@ def _make_folder(folder: Path) -> None:
 @contextmanager
 def _display(console: Console, scenes: int) -> Iterator[Advance]:
     """A bar over the pixels of the scene being mapped."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        terminal.RateColumn("pixels"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_interactive, transient=True) as bar:
         task = bar.add_task("mapping", total=None)
         number = 0
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from segapp.configuration import Strict, write_json
@@ -60,11 +61,11 @@ def print_summary(records: Sequence[MapRecord], console: Console) -> None:
     table = Table(title=f"Area by class in {'hectares' if in_hectares else 'pixels'}")
     table.add_column("scene")
     for name in (*names, "no data, pixels"):
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     for record in records:
         areas = {entry.name: entry.hectares if in_hectares else entry.pixels for entry in record.classes}
         shown = [_shown(areas.get(name)) for name in names]
-        table.add_row(Path(record.scene).name, *shown, _shown(record.nodata_pixels))
+        table.add_row(escape(Path(record.scene).name), *shown, _shown(record.nodata_pixels))
     console.print(table)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,18 +18,56 @@ Precision = Literal["auto"] | ComputePrecision
 
 
 def make_strategy(devices: str = "auto") -> tf.distribute.Strategy:
-    """A `MirroredStrategy` over `devices`: "auto" (all GPUs, else the CPU) or "cpu:2" (that many logical CPU devices).
+    """A `MirroredStrategy` over `devices`, as `show_devices` takes them.
 
-    Raises InputError when the devices cannot be had, as after TensorFlow has already started with fewer.
+    Raises InputError when they cannot be had, as after TensorFlow has already started with others.
+    """
+    cpus = show_devices(devices)
+    if cpus:
+        return tf.distribute.MirroredStrategy(_logical_cpus(cpus, devices))
+    gpus = tf.config.list_logical_devices("GPU")
+    return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus] or ["/cpu:0"])
+
+
+def show_devices(devices: str) -> int:
+    """Let TensorFlow see `devices` alone, without starting it: "auto" (all GPUs, else the CPU), "0,1" (the GPUs of
+    these numbers) or "cpu:2" (that many logical CPU devices). Returns how many CPU devices that asks for, or 0.
+
+    Raises InputError where there are no such GPUs, or where TensorFlow has already started with others.
     """
     _keep_freed_memory()
     if devices == "auto":
-        gpus = tf.config.list_logical_devices("GPU")
-        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus] or ["/cpu:0"])
+        return 0
     kind, _, count = devices.partition(":")
-    if kind != "cpu" or not count.isdigit() or int(count) < 1:
-        raise InputError(f"devices '{devices}' are not known; give 'auto' or 'cpu:N'")
-    wanted = int(count)
+    if kind == "cpu" and count.isdecimal() and int(count):
+        _show_gpus([], devices)
+        return int(count)
+    if not all(number.strip().isdecimal() for number in devices.split(",")):
+        raise InputError(f"devices '{devices}' are not known; give auto, numbers of GPUs as in 0,1, or cpu:N")
+    numbers = sorted({int(number) for number in devices.split(",")})
+    present = len(tf.config.list_physical_devices("GPU"))
+    absent = [str(number) for number in numbers if number >= present]
+    if absent:
+        there = f"there are {', '.join(map(str, range(present)))}" if present else "there is none here"
+        raise InputError(f"devices '{devices}': there is no GPU {', '.join(absent)}; {there}")
+    _show_gpus(numbers, devices)
+    return 0
+
+
+def _show_gpus(numbers: Sequence[int], devices: str) -> None:
+    """Let TensorFlow see these GPUs alone."""
+    gpus = tf.config.list_physical_devices("GPU")
+    wanted = [gpus[number] for number in numbers]
+    if tf.config.get_visible_devices("GPU") != wanted:
+        try:
+            tf.config.set_visible_devices(wanted, "GPU")
+        except RuntimeError:
+            raise InputError(
+                f"devices '{devices}': TensorFlow already runs with other GPUs; ask for them in a fresh process"
+            ) from None
+
+
+def _logical_cpus(wanted: int, devices: str) -> list[str]:
     if wanted > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         with contextlib.suppress(RuntimeError):
@@ -39,7 +77,23 @@ def make_strategy(devices: str = "auto") -> tf.distribute.Strategy:
         raise InputError(
             f"devices '{devices}': TensorFlow already runs with {len(found)}; ask for them in a fresh process"
         )
-    return tf.distribute.MirroredStrategy([device.name for device in found[:wanted]])
+    return [device.name for device in found[:wanted]]
+
+
+def batch_over(strategy: tf.distribute.Strategy, batch: int) -> str:
+    """How a global batch is shared out, in words; empty for a single device.
+
+    Raises InputError where it does not divide.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch % replicas:
+        nearest = max(1, (2 * batch + replicas) // (2 * replicas)) * replicas
+        raise InputError(
+            f"a batch of {batch} does not divide over {replicas} devices; the nearest that does is {nearest}"
+        )
+    if replicas == 1:
+        return ""
+    return f"global batch {batch} over {replicas} devices, {batch // replicas} each"
 
 
 def _keep_freed_memory() -> None:
@@ -62,7 +116,7 @@ def choose_precision(precision: Precision) -> ComputePrecision:
     """
     if precision != "auto":
         return precision
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         capability = min(
             tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
@@ -89,5 +143,5 @@ def computing_in(precision: ComputePrecision) -> Iterator[None]:
 def make_repeatable(seed: int) -> None:
     """Seed Keras, NumPy and Python, and on CPU make every operation deterministic."""
     keras.utils.set_random_seed(seed)
-    if not tf.config.list_physical_devices("GPU"):
+    if not tf.config.get_visible_devices("GPU"):
         tf.config.experimental.enable_op_determinism()

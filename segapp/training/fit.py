@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,14 +11,18 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from segapp.bundle import write_model
-from segapp.prediction.predictor import Predictor
+from segapp.bundle import WEIGHTS_FILE, read_spec, write_model
+from segapp.errors import InputError
+from segapp.evaluation.evaluate import only_class
 from segapp.prediction.tensorflow_engine import TensorFlowEngine
+from segapp.training.alarm import Alarm
 from segapp.training.checkpoint import Progress, read_progress, restore_checkpoint, save_checkpoint
 from segapp.training.display import Display
+from segapp.training.log_rows import LogRow
 from segapp.training.loop import StepResult, Trainer
-from segapp.training.records import LogRow, TrainingLog
+from segapp.training.records import TrainingLog
 from segapp.training.run import Run
+from segapp.training.sample_predictions import SamplePredictor
 from segapp.training.validation import validate_on
 
 CHECKPOINT_FILE = "checkpoint.npz"
@@ -41,12 +46,18 @@ def fit(
     """
     recipe, total, per_epoch = run.recipe, run.total_steps, run.steps_per_epoch
     partial.mkdir(parents=True, exist_ok=True)
+    display.keep_in(partial)
     checkpoint = partial / CHECKPOINT_FILE
     if unfrozen and checkpoint.exists() and read_progress(checkpoint).step > unfrozen[0]:
         trainer = unfrozen[1]()
     progress = restore_checkpoint(checkpoint, trainer.variables) if checkpoint.exists() else Progress()
+    if progress.best_step and recipe.validation.keep == "best" and not _is_whole(partial):
+        progress.best_score, progress.best_step = float("-inf"), 0  # so that the next validation writes it anew
+    alarm = Alarm(run, partial)
+    for note in run.notes:
+        display.say(f"warning: {note}")
     log = TrainingLog(partial, progress.step)
-    predictor = Predictor(TensorFlowEngine(trainer.model))
+    predictor = SamplePredictor(TensorFlowEngine(trainer.model), run.val_scenes, run.dataset.classes)
     events = keras.callbacks.CallbackList(list(callbacks), model=trainer.model)
     batches = trainer.distribute(run.stream.batches(recipe.batch, progress.step))
     started = saved = time.monotonic()
@@ -72,22 +83,27 @@ def fit(
             shown.advance()
             logs: dict[str, float] = {}
             if logging:
+                losses = [float(result.loss) for result in waiting]
+                alarm.check_losses(losses, progress)
                 row = LogRow(
                     progress.step,
                     epoch + 1,
                     rate,
-                    float(np.mean([float(result.loss) for result in waiting])),
+                    float(np.mean(losses)),
                     float(np.mean([float(result.accuracy) for result in waiting])),
                     before + time.monotonic() - started,
                 )
                 waiting.clear()
                 progress.seconds = row.seconds
+                saving = validating or time.monotonic() - saved > CHECKPOINT_SECONDS
+                if saving:
+                    alarm.check_weights(trainer.variables, progress)
                 if validating and run.val_scenes:
-                    row = _validate(run, trainer, predictor, partial, progress, row)
+                    row = _validate(run, trainer, predictor, partial, progress, row, log)
                 logs = _as_logs(row)
                 log.write(row)
                 shown.report(row)
-                if validating or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                if saving:
                     save_checkpoint(checkpoint, trainer.variables, progress, run.settings)
                     saved = time.monotonic()
                 if validating:
@@ -97,12 +113,27 @@ def fit(
                 events.on_epoch_end(epoch, logs)
     events.on_train_end()
     if progress.step < total:
+        alarm.check_weights(trainer.variables, progress)
         display.say(f"stopped early at step {progress.step} of {total}")
+    if progress.only_class:
+        display.say(
+            f"warning: every pixel of the validation scenes is called {progress.only_class}, though their labels show "
+            "other classes too; look at the labels, lower the rate, or train for longer"
+        )
     if not run.val_scenes or recipe.validation.keep == "last":
         if recipe.validation.keep == "best":
             display.say(f"{run.dataset.path}: no scene has the role val, so the last weights are kept, not the best")
         with trainer.averaged_weights():
             write_model(partial, trainer.model, run.spec)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a model's weights are those that it names; a run may have been killed between one file and the other."""
+    try:
+        digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+        return read_spec(folder).weights.sha256 == digest
+    except (OSError, InputError):
+        return False
 
 
 def _stopped(run: Run, trainer: Trainer, progress: Progress) -> bool:
@@ -112,18 +143,28 @@ def _stopped(run: Run, trainer: Trainer, progress: Progress) -> bool:
 
 
 def _validate(
-    run: Run, trainer: Trainer, predictor: Predictor, partial: Path, progress: Progress, row: LogRow
+    run: Run,
+    trainer: Trainer,
+    predictor: SamplePredictor,
+    partial: Path,
+    progress: Progress,
+    row: LogRow,
+    log: TrainingLog,
 ) -> LogRow:
     """Score the validation scenes, write the model if it is the best so far, and complete the log line."""
     with trainer.averaged_weights():
         result = validate_on(predictor, run.val_scenes, run.dataset.classes)
         score = getattr(result.matrix, run.recipe.validation.score)
-        if score > progress.best_score or not progress.best_step:
+        better = score > progress.best_score or not progress.best_step
+        if better or run.recipe.validation.keep == "last":
+            progress.only_class = only_class(result.matrix)
+        if better:
             progress.best_score, progress.best_step, progress.validations_without_gain = score, progress.step, 0
             if run.recipe.validation.keep == "best":
                 write_model(partial, trainer.model, run.spec)
         else:
             progress.validations_without_gain += 1
+    log.show(progress.step, predictor.pictures(), result.matrix)
     return replace(
         row, val_loss=result.loss, val_accuracy=result.matrix.global_accuracy, val_mean_iou=result.matrix.mean_iou
     )

@@ -48,6 +48,7 @@ class Trainer:
             model.optimizer = optimizer
             optimizer.build(model.trainable_variables)
         self._logits = keras.Model(model.inputs, model.get_layer("softmax").input)
+        self._random_states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
         self._average = keras.callbacks.SwapEMAWeights() if optimizer.use_ema else None
         if self._average:
             self._average.set_model(model)
@@ -59,8 +60,13 @@ class Trainer:
         return [*self.model.variables, *self.optimizer.variables]
 
     def distribute(self, batches: tf.data.Dataset) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """The batches, each split over the replicas."""
-        return iter(self.strategy.experimental_distribute_dataset(batches))
+        """The batches of this worker, each split over its replicas in order."""
+        here = len(self.strategy.extended.worker_devices)
+        if here > 1:
+            batches = batches.rebatch(batches.element_spec[0].shape[0] // here)
+        # Else workers ask each other before every batch who has one.
+        batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        return iter(self.strategy.distribute_datasets_from_function(lambda _: batches))
 
     def step(self, batches: Iterator[tuple[tf.Tensor, tf.Tensor]]) -> StepResult:
         """Take one step on the next batch."""
@@ -84,6 +90,17 @@ class Trainer:
         finally:
             self._average.on_test_end()
 
+    @contextmanager
+    def _random_numbers_of_its_own(self) -> Iterator[None]:
+        """Inside, a replica drops out otherwise than its neighbours; before and after, all hold the same state."""
+        replica = tf.distribute.get_replica_context()
+        states = self._random_states if replica.num_replicas_in_sync > 1 else []
+        for state in states:
+            state.assign(state + tf.stack([tf.cast(replica.replica_id_in_sync_group, state.dtype), 0]))
+        yield
+        for state in states:
+            state.assign(state - tf.stack([tf.cast(replica.replica_id_in_sync_group, state.dtype), 0]))
+
     def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         loss, right, counted = self.strategy.run(self._replica_step, (images, labels))
         reduce = self.strategy.reduce
@@ -93,7 +110,7 @@ class Trainer:
     def _replica_step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         variables = self.model.trainable_variables
         scale = self.optimizer.scale_loss(tf.ones(()))
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, self._random_numbers_of_its_own():
             logits = self._logits(images, training=True)
             loss = self._loss(logits, labels)
             if self._memory is not None:

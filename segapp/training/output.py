@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import datetime
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-import segapp
 from segapp.bundle import load, write_model
 from segapp.dataset import Dataset
 from segapp.errors import InputError
 from segapp.evaluation.evaluate import score_scenes
 from segapp.prediction.predictor import Predictor
 from segapp.prediction.tensorflow_engine import TensorFlowEngine
+from segapp.provenance import Fingerprint, versions
 from segapp.scenes.scene import Scene
 from segapp.training.checkpoint import read_settings
 from segapp.training.display import Display
@@ -79,20 +77,30 @@ def deliver(
 
 
 def provenance_of(
-    command: str, dataset: Dataset, scenes: int, recipe: Recipe, seed: int, precision: str, replicas: int
+    command: str,
+    dataset: Dataset,
+    data: Fingerprint,
+    scenes: int,
+    recipe: Recipe,
+    seed: int,
+    precision: str,
+    devices: str,
+    replicas: int,
 ) -> dict[str, Any]:
-    """How a model was made: data, settings, versions."""
+    """How a model was made: data, settings, versions. Paths in it start from its "folder"."""
+    read = {} if data.dataset_sha256 else {"image rules": dataset.image.model_dump(mode="json", exclude_defaults=True)}
     return {
         "command": command,
+        "folder": str(Path.cwd()),
         "dataset": dataset.path,
+        **data.as_provenance(),
+        **read,
         "training scenes": scenes,
         "recipe": recipe.model_dump(mode="json"),
         "seed": seed,
         "precision": precision,
+        "devices": devices,
         "replicas": replicas,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "segapp": segapp.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "python": platform.python_version(),
+        **versions(),
     }

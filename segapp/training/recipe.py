@@ -78,6 +78,9 @@ NO_WEIGHTS = "none"
 class Recipe(Strict):
     """A whole training. An epoch is ``patches_per_image * images // batch`` steps.
 
+    `batch` is "global", shared out over all devices, so that any number of them takes the same steps; or that of each
+    "device", so that several see as many patches in fewer steps: see `for_devices`.
+
     `encoder_weights` is "none", "imagenet" (Keras fetches them) or a file, for an encoder other than the plain one.
     With `freeze` "encoder" what came from there stays as it is for the share `unfreeze_at` of all steps, or throughout.
     `rates` gives blocks and layers factors of the learning rate, {"encoder_stage_*": 0.1}: the first pattern that fits
@@ -89,6 +92,7 @@ class Recipe(Strict):
     patch_size: int = Field(default=128, ge=8, le=4096)
     patches_per_image: int = Field(default=100, ge=1)
     batch: int = Field(default=8, ge=1)
+    batch_of: Literal["global", "device"] = "global"
     epochs: int = Field(default=10, ge=1)
     steps: int | None = Field(default=None, ge=1)
     input: Literal["log", "zscore", "zerocenter"] = "zscore"
@@ -126,6 +130,29 @@ class Recipe(Strict):
     def total_steps(self, images: int) -> int:
         """Steps of the whole training: `steps` where given, else `epochs` epochs."""
         return self.steps or self.epochs * self.steps_per_epoch(images)
+
+    def for_devices(self, devices: int) -> Recipe:
+        """The same training with the global batch of so many devices: itself, if the batch is "global".
+
+        Else the batch is multiplied by k devices, steps are divided by k, and the rate grows: by k for SGDM (Goyal et
+        al. 2017, arXiv 1706.02677, who warm up), by the square root of k for Adam (Malladi et al. 2022, arXiv
+        2205.10287). The average of the weights reaches back over as many patches as before.
+        """
+        if self.batch_of == "global":
+            return self
+        growth = devices if self.optimizer.name == "sgdm" else devices**0.5
+        return self.model_copy(
+            update={
+                "batch": self.batch * devices,
+                "batch_of": "global",
+                "steps": self.steps and max(1, round(self.steps / devices)),
+                "average": self.average**devices,
+                "schedule": self.schedule.model_copy(update={"rate": self.schedule.rate * growth}),
+                "validation": self.validation.model_copy(
+                    update={"every": self.validation.every and max(1, round(self.validation.every / devices))}
+                ),
+            }
+        )
 
     def unfreeze_step(self, images: int) -> int:
         """How many steps the encoder stays frozen."""

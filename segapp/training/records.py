@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
 from pathlib import Path
 
-import tensorflow as tf
+import numpy as np
 
-LOG_FILE, PLOT_FILE, EVENTS_FOLDER = "log.csv", "training-progress.png", "events"
+from segapp.evaluation.confusion import ConfusionMatrix
+from segapp.training.log_rows import LOG_FILE as LOG_FILE
+from segapp.training.log_rows import LogRow, append_row, read_log, start_log
+from segapp.training.tracker import Tracker
 
-
-@dataclass(frozen=True)
-class LogRow:
-    """One line of the log: means since the line before, and the validation where one was made at this step."""
-
-    step: int
-    epoch: int
-    learning_rate: float
-    loss: float
-    accuracy: float
-    seconds: float
-    val_loss: float | None = None
-    val_accuracy: float | None = None
-    val_mean_iou: float | None = None
+PLOT_FILE = "training-progress.png"
 
 
 class TrainingLog:
@@ -32,26 +21,17 @@ class TrainingLog:
     def __init__(self, folder: Path, resume_at: int = 0) -> None:
         """Lines past step `resume_at` are dropped, so that what is done again is not there twice."""
         self._folder = folder
-        self._file = folder / LOG_FILE
-        kept = [row for row in read_log(folder) if row.step <= resume_at]
-        temporary = self._file.with_suffix(".writing")
-        with temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, [field.name for field in fields(LogRow)])
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in kept)
-        temporary.replace(self._file)
-        self._events = tf.summary.create_file_writer(str(folder / EVENTS_FOLDER))
+        start_log(folder, [row for row in read_log(folder) if row.step <= resume_at])
+        self._tracker = Tracker(folder)
 
     def write(self, row: LogRow) -> None:
         """Add one line."""
-        values = asdict(row)
-        with self._file.open("a", newline="", encoding="utf-8") as stream:
-            csv.DictWriter(stream, list(values)).writerow(values)
-        with self._events.as_default(step=row.step):
-            for name, value in values.items():
-                if name != "step" and value is not None:
-                    tf.summary.scalar(name, value)
-        self._events.flush()
+        append_row(self._folder, row)
+        self._tracker.row(row)
+
+    def show(self, step: int, pictures: Iterable[tuple[str, np.ndarray]], matrix: ConfusionMatrix) -> None:
+        """Add what a validation at `step` saw to TensorBoard's events, as `Tracker.validation` takes it."""
+        self._tracker.validation(step, pictures, matrix)
 
     def plot(self) -> None:
         """Draw accuracy and loss over the steps, training and validation, as MATLAB's training progress window does."""
@@ -76,19 +56,3 @@ class TrainingLog:
         temporary = self._folder / f".{PLOT_FILE}"
         figure.savefig(temporary, dpi=110, format="png")
         temporary.replace(self._folder / PLOT_FILE)
-
-
-def read_log(folder: Path) -> list[LogRow]:
-    """The lines of a training's `log.csv`; a last line that was cut off while writing is left out."""
-    file = folder / LOG_FILE
-    if not file.exists():
-        return []
-    rows = []
-    with file.open(newline="", encoding="utf-8") as stream:
-        for line in csv.DictReader(stream):
-            try:
-                numbers = {key: None if value == "" else float(value) for key, value in line.items()}
-                rows.append(LogRow(**{**numbers, "step": int(line["step"]), "epoch": int(line["epoch"])}))  # type: ignore[arg-type]
-            except (TypeError, ValueError):
-                break
-    return rows

@@ -11,15 +11,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from segapp.classes import IGNORED_INDEX
+from segapp.configuration import validate
 from segapp.dataset import Dataset
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec, Normalization
+from segapp.inspection import unlike
+from segapp.leakage import leaks
+from segapp.model_spec import ModelSpec, Normalization, as_rows
 from segapp.nets.encoders.features import classifier_layers
 from segapp.nets.encoders.weights import EncoderWeights, load_encoder_weights
 from segapp.patches.memory import hold_in_memory
 from segapp.patches.pipeline import PatchStream, Stream
+from segapp.patches.products import band_products
 from segapp.patches.sampling import ClassPositions, PatchSource, find_class_positions
-from segapp.patches.statistics import band_statistics
+from segapp.patches.statistics import BandStatistics, band_statistics
+from segapp.scenes.blocks import Role
 from segapp.scenes.scene import Scene
 from segapp.training.devices import ComputePrecision, computing_in
 from segapp.training.freezing import assign_treatments, freeze
@@ -28,7 +34,7 @@ from segapp.training.losses import Memory, class_weights, make_loss
 from segapp.training.optimizers import LearningRate, VariableFactors, make_optimizer
 from segapp.training.recipe import NO_WEIGHTS, Recipe
 from segapp.training.treatment import LayerFactors, Treatment
-from segapp.windows import round_up
+from segapp.windows import grid, round_up, whole
 
 Show = Callable[[Any], None]
 PRETRAINED = LayerFactors(weights=0.1, biases=0.1)
@@ -50,6 +56,8 @@ class Run:
     steps_per_epoch: int
     total_steps: int
     settings: dict[str, Any]
+    notes: Sequence[str] = ()
+    """What looks wrong, and is to be said before the first step."""
 
 
 def prepare(
@@ -68,25 +76,27 @@ def prepare(
         raise InputError(f'{dataset.path}: no scene has the role train; give one that role, or split = "blocks"')
     train_scenes = hold_in_memory(found)
     statistics = band_statistics(train_scenes)
+    if not any(map(_has_label, train_scenes)):
+        raise InputError(f"{dataset.path}: the training scenes hold no labelled pixel; check classes and 'ignore'")
     std = np.ones_like(statistics.std) if recipe.input == "zerocenter" else statistics.std
     positions = None
     if recipe.sampling.balance or recipe.loss.class_weights != "none":
         positions = find_class_positions(train_scenes, len(dataset.classes), seed)
-        if not positions.share.any():
-            raise InputError(f"{dataset.path}: the training scenes hold no labelled pixel; check classes and 'ignore'")
-    spec = ModelSpec(
-        schema=1,
-        name=dataset.name,
-        network=recipe.network,
-        bands=dataset.bands,
-        classes=dataset.classes,
-        normalization=Normalization(
+    described = {
+        "schema": 1,
+        "name": dataset.name,
+        "network": recipe.network,
+        "bands": dataset.bands,
+        "classes": dataset.classes,
+        "normalization": Normalization(
             mean=tuple(statistics.mean.tolist()),
             std=tuple(std.tolist()),
             logarithm=recipe.input == "log" and bool((statistics.mean > 0).all()),
         ),
-        patch_size=recipe.patch_size,
-    )
+        "patch_size": recipe.patch_size,
+    }
+    spec = validate(ModelSpec, described, dataset.path)
+    spec = spec.model_copy(update={"products": as_rows(band_products(spec.normalization, train_scenes))})
     return Run(
         dataset,
         recipe,
@@ -111,7 +121,21 @@ def prepare(
             "classes": dataset.classes.model_dump(mode="json"),
             "encoder weights": weights and weights.sha256,
         },
+        notes=(*leaks(dataset), *_unlike_training(dataset, statistics)),
     )
+
+
+def _has_label(scene: Scene) -> bool:
+    """Whether a pixel with data carries a class; most scenes tell by their first rows."""
+    strips = grid(whole(scene.shape), 256, scene.shape[1])
+    return any((scene.valid(strip) & (scene.read_labels(strip) != IGNORED_INDEX)).any() for strip in strips)
+
+
+def _unlike_training(dataset: Dataset, statistics: BandStatistics) -> list[str]:
+    """What is unlike the training pixels in the roles that judge the network."""
+    roles: tuple[Role, ...] = ("val", "test")
+    found = (unlike(dataset.scenes(role), dataset.bands, statistics.mean, statistics.std) for role in roles)
+    return [f"{note}; check the scale, offset and order of bands in {dataset.path}" for note in found if note]
 
 
 def build_network(

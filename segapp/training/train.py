@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 
 from segapp.dataset import Dataset, read_dataset
 from segapp.nets.encoders.weights import read_encoder_weights
-from segapp.training.devices import Precision, choose_precision, make_repeatable, make_strategy
+from segapp.provenance import fingerprint
+from segapp.remote_output import makes_remote
+from segapp.training.cluster import read_cluster
+from segapp.training.devices import Precision, batch_over, choose_precision, make_repeatable
 from segapp.training.display import Display
 from segapp.training.fit import CHECKPOINT_FILE, fit
-from segapp.training.output import check_same_settings, claim, deliver, provenance_of
+from segapp.training.output import check_same_settings, deliver, provenance_of
 from segapp.training.recipe import NO_WEIGHTS, Recipe, read_recipe
 from segapp.training.run import build_network, prepare, start_trainer
+from segapp.training.workers import joined
 
 
+@makes_remote
 def train(
     data: str | Path | Dataset,
     output: str | Path,
@@ -39,40 +45,56 @@ def train(
     optimizer starts anew when it is released. Keras `callbacks` get every event of `Model.fit`; losses are passed every
     20 steps.
 
-    Returns the model as `segapp.load` gives it. Raises InputError for bad input, and when `output` exists.
+    Where the environment variable TF_CONFIG names several workers, as Kubernetes' training operator and Vertex AI set
+    it, the call is one of them: each makes its share of every batch, the first writes `output`, and the model is
+    returned to all. Callbacks run on every worker, and have to decide alike.
+
+    Returns the model as `segapp.load` gives it. Raises InputError for bad input, and when `output` exists, and
+    ConnectionError where another worker is lost.
     """
     output = Path(output)
-    partial = claim(output, resume)
-    dataset = data if isinstance(data, Dataset) else read_dataset(Path(data))
-    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
-
-    strategy = make_strategy(devices)
-    weights = None
-    if recipe.encoder_weights != NO_WEIGHTS:
-        weights = read_encoder_weights(recipe.network.encoder, recipe.encoder_weights)
-    make_repeatable(seed)
-    compute_precision = choose_precision(precision)
-    display = Display(quiet)
-    display.say(f"{dataset.name}: reading scenes")
-    run = prepare(dataset, recipe, seed, compute_precision, weights)
-    checkpoint = partial / CHECKPOINT_FILE
-    if checkpoint.exists():
-        check_same_settings(checkpoint, run.settings)
-    elif resume:
-        display.say("nothing to resume, so starting at step 0")
-    network = build_network(run, strategy, compute_precision, weights, display.console.print)
-    frozen_steps = recipe.unfreeze_step(len(run.train_scenes))
-    unfrozen = (frozen_steps, lambda: start_trainer(run, network, strategy, compute_precision, frozen_steps))
-    trainer = start_trainer(run, network, strategy, compute_precision)
-    fit(run, trainer, partial, display, callbacks, unfrozen if frozen_steps else None)
-    replicas = strategy.num_replicas_in_sync
-    provenance = provenance_of(command, dataset, len(run.train_scenes), recipe, seed, compute_precision, replicas)
-    if weights:
-        provenance |= {
-            "encoder": weights.encoder,
-            "encoder weights": weights.source,
-            "encoder weights sha256": weights.sha256,
-        }
-    model = deliver(partial, output, dataset, run.val_scenes, provenance, display)
-    (output / CHECKPOINT_FILE).unlink(missing_ok=True)
+    cluster = read_cluster()
+    display = Display(quiet or not cluster.chief)
+    with joined(cluster, devices, display.say) as workers, workers.folder(output, resume) as partial:
+        dataset = data if isinstance(data, Dataset) else read_dataset(Path(data))
+        recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+        strategy = workers.strategy
+        replicas = strategy.num_replicas_in_sync
+        recipe = recipe.for_devices(replicas)
+        if split := batch_over(strategy, recipe.batch):
+            display.say(split)
+        weights = None
+        if recipe.encoder_weights != NO_WEIGHTS:
+            weights = read_encoder_weights(recipe.network.encoder, recipe.encoder_weights)
+        make_repeatable(seed)
+        compute_precision = choose_precision(precision)
+        display.say(f"{dataset.name}: reading scenes")
+        read = fingerprint(dataset)
+        run = prepare(dataset, recipe, seed, compute_precision, weights)
+        run = replace(run, settings={**run.settings, "data": read.sha256}, stream=workers.share(run.stream))
+        workers.require_same(run.settings)
+        checkpoint = partial / CHECKPOINT_FILE
+        if checkpoint.exists():
+            check_same_settings(checkpoint, run.settings)
+        elif resume:
+            display.say("nothing to resume, so starting at step 0")
+        network = build_network(run, strategy, compute_precision, weights, display.console.print)
+        frozen_steps = recipe.unfreeze_step(len(run.train_scenes))
+        unfrozen = (frozen_steps, lambda: start_trainer(run, network, strategy, compute_precision, frozen_steps))
+        trainer = start_trainer(run, network, strategy, compute_precision)
+        fit(run, trainer, partial, display, callbacks, unfrozen if frozen_steps else None)
+        provenance = provenance_of(
+            command, dataset, read, len(run.train_scenes), recipe, seed, compute_precision, devices, replicas
+        )
+        if weights:
+            provenance |= {
+                "encoder": weights.encoder,
+                "encoder weights": weights.source,
+                "encoder weights sha256": weights.sha256,
+            }
+        model = workers.delivered(
+            lambda: deliver(partial, output, dataset, run.val_scenes, provenance, display), output
+        )
+    if cluster.chief:
+        (output / CHECKPOINT_FILE).unlink(missing_ok=True)
     return model

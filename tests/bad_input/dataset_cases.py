@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import rasterio
 
-from tests.bad_input.cases import INSPECT, TRAIN, Case
+from tests.bad_input.cases import FINETUNE, INSPECT, TRAIN, Case
 from tests.bad_input.place import (
     COLUMNS,
     DATASET,
@@ -80,6 +81,23 @@ def _constant(value: float) -> Change:
     return tiff("image.tif", np.full((ROWS, COLUMNS, 3), value, np.float32))
 
 
+def _names_in_the_file(*names: str) -> Change:
+    """An image that names its bands itself."""
+
+    def change(folder: Path) -> None:
+        dataset('names = ["blue", "green", "red"]', "")(folder)
+        with rasterio.open(folder / "image.tif", "r+") as image:
+            image.descriptions = names
+
+    return change
+
+
+def _labels_without_data(folder: Path) -> None:
+    image, ids = pixels(), labels()
+    image[ids > 0] = 0
+    also(tiff("image.tif", image, nodata=0), tiff("labels.tif", ids))(folder)
+
+
 _SWAPPED = labels().T
 
 CASES = [
@@ -133,6 +151,10 @@ CASES = [
     Case("band of no name", _image('bands = ["a", "b", "c"]'), INSPECT, ("band 'a', but its 3 bands have no names",)),
     Case("band 0", _image("bands = [0, 1, 2]"), INSPECT, ("asks for band 0, but there are 3, counted from 1",)),
     Case("band repeated", _image("bands = [1, 2, 2]"), INSPECT, ("bands: 2 is given twice",)),
+    Case("band names repeated in the file", _names_in_the_file("a", "b", "A"), TRAIN, ("bands: 'a' is there twice",)),
+    Case(
+        "band scale of 0", _image("scale = 0"), TRAIN, ("dataset.toml: bands: 'blue' has the scale 0 and the offset",)
+    ),
     Case("band name repeated", dataset('"red"', '"blue"'), INSPECT, ("names: 'blue' is given twice",)),
     Case("too few band names", dataset(', "red"', ""), INSPECT, ("'names' has 2 entries for 3 bands",)),
     Case("too many scales", _image("scale = [1.0, 1.0]"), INSPECT, ("one entry a band is needed, found 3 names, 2",)),
@@ -186,6 +208,18 @@ CASES = [
         tiff("labels.tif", labels(), crs="EPSG:4326"),
         INSPECT,
         ("labels.tif: does not overlap the grid",),
+    ),
+    Case(
+        "labels all ignored",
+        tiff("labels.tif", 0 * labels()),
+        TRAIN,
+        ("dataset.toml: the training scenes hold no lab",),
+    ),
+    Case(
+        "labels all ignored, to transfer", tiff("labels.tif", 0 * labels()), FINETUNE, ("hold no labelled pixel; che",)
+    ),
+    Case(
+        "labels only without data", _labels_without_data, TRAIN, ("dataset.toml: the training scenes hold no labelled",)
     ),
     Case("labels outside the classes", _ids(9), TRAIN, ("labels.tif: ids that are no class: 9 (120 px); add them to",)),
     Case("labels of fractions", _ids(1.5, np.float32), TRAIN, ("labels.tif: ids that are no class: 1.5 (120 px)",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import zipfile
@@ -29,6 +30,8 @@ from tests.bad_input.place import (
 _MODEL, _WEIGHTS = "model/model.json", "model/model.weights.h5"
 _LOOK = "inspect model"
 _DEEP = "[" * 100_000
+_NAN, _INF = float("nan"), float("inf")
+_RESUME = f"{TRAIN} --resume"
 _NEW_BASE = FINETUNE.replace("--base model", "--base {}")
 
 
@@ -57,6 +60,16 @@ def _of_text(file: Path) -> None:
         opened["layers/conv2d/vars/0"] = "text"
 
 
+def _first_band(**changes: object) -> Change:
+    """Another first band in `model.json`."""
+
+    def change(folder: Path) -> None:
+        bands = json.loads((folder / _MODEL).read_text())["bands"]
+        described(bands=[{**bands[0], **changes}, *bands[1:]])(folder)
+
+    return change
+
+
 def _lambda_layer(folder: Path) -> None:
     layer = {"class_name": "Lambda", "module": "keras.layers", "config": {}, "name": "code", "inbound_nodes": []}
     described(network={"keras": {"layers": [layer], "output_layers": ["code", 0, 0]}})(folder)
@@ -79,6 +92,22 @@ def _big_kernel(folder: Path) -> None:
         config = json.loads(archive.read("config.json"))
     config["config"]["layers"][1]["config"]["kernel_size"] = [30_000, 30_000]
     repacked("base.keras", {"config.json": json.dumps(config).encode()})(folder)
+
+
+def _checkpoint(content: str | bytes) -> Change:
+    """An interrupted training with this for a checkpoint."""
+    return also(lambda folder: (folder / "new.partial").mkdir(), write("new.partial/checkpoint.npz", content))
+
+
+def _checkpoint_of(**arrays: object) -> Change:
+    file = io.BytesIO()
+    np.savez(file, **{name: np.array(value) for name, value in arrays.items()})
+    return _checkpoint(file.getvalue())
+
+
+def _weights_that_unpack(folder: Path) -> None:
+    """A `.keras` file of 64 MB of zeros, which take a thousandth of that in it."""
+    repacked("base.keras", {"model.weights.h5": bytes(1 << 26)}, zipfile.ZIP_DEFLATED)(folder)
 
 
 CASES = [
@@ -122,6 +151,32 @@ CASES = [
         "description of one class", described(classes__classes=[{"id": 1, "name": "a"}]), _LOOK, ("at least 2 items",)
     ),
     Case("description of one mean", described(normalization__mean=[1.0]), _LOOK, ("one mean and one std for each of",)),
+    Case(
+        "description of no deviation", described(normalization__std=[50.0, 0.0, 50.0]), _LOOK, ("deviation of 0 or l",)
+    ),
+    Case(
+        "description of NaN", described(normalization__mean=[1.0, _NAN, 1.0]), _LOOK, ("normalization.mean.1: input",)
+    ),
+    Case(
+        "description of infinity", described(normalization__std=[1.0, 1.0, _INF]), _LOOK, ("normalization.std.2: inp",)
+    ),
+    Case("description of no scale", _first_band(scale=0.0), _LOOK, ("model.json: bands: 'blue' has the scale 0 and",)),
+    Case(
+        "description of a scale of NaN",
+        _first_band(scale=_NAN),
+        _LOOK,
+        (
+            "bands: 'blue' has the scale nan",
+            "give the",
+        ),
+    ),
+    Case("description of an endless offset", _first_band(offset=_INF), _LOOK, ("has the scale 1 and the offset inf",)),
+    Case(
+        "description of a band twice",
+        _first_band(name="Green"),
+        _LOOK,
+        ("bands: 'Green' is there twice; give each band",),
+    ),
     Case("description too large a network", described(network__filters=999), _LOOK, ("network.filters: input should",)),
     Case("description of code", _lambda_layer, _LOOK, ("model.json: network", "Lambda may hold code or read files")),
     Case("network too large", described(network={"depth": 6, "filters": 256}), PREDICT, ("has more weights than the",)),
@@ -137,6 +192,18 @@ CASES = [
     Case("weights of text", weights(_of_text), PREDICT, ("model.weights.h5: does not fit the network",)),
     Case(
         "weights endless", link(_WEIGHTS, "/dev/zero"), PREDICT, ("model.weights.h5: is no file; copy the model dir",)
+    ),
+    # interrupted trainings
+    Case("checkpoint empty", _checkpoint(""), _RESUME, ("checkpoint.npz: is no checkpoint of segapp, or is damaged",)),
+    Case(
+        "checkpoint torn", _checkpoint(b"PK\x03\x04 torn"), _RESUME, ("damaged", "remove new.partial and start again")
+    ),
+    Case(
+        "checkpoint of something else", _checkpoint_of(a=1), _RESUME, ("checkpoint.npz: is no checkpoint of segapp,",)
+    ),
+    Case("checkpoint of no progress", _checkpoint_of(text="[]"), _RESUME, ("new.partial/checkpoint.npz: is no check",)),
+    Case(
+        "checkpoint of other settings", _checkpoint_of(text='{"settings": {}}'), _RESUME, ("was run with another rec",)
     ),
     # other makes
     Case("base not there", nothing, _NEW_BASE.format("no.keras"), ("no.keras: no such file or folder; give a model",)),
@@ -155,6 +222,12 @@ CASES = [
     Case("base of an old make", nothing, _NEW_BASE.format("old.h5"), ("old.h5: is in Keras' old format; save it in",)),
     Case("base an ONNX file", nothing, _NEW_BASE.format("net.onnx"), ("net.onnx: is an ONNX file", "segapp convert")),
     Case("base an image", nothing, _NEW_BASE.format("image.tif"), ("image.tif: is no pretrained network; give",)),
+    Case(
+        "encoder weights that unpack",
+        _weights_that_unpack,
+        f"{TRAIN} --encoder vgg16 --encoder-weights base.keras",
+        ("base.keras: 'model.weights.h5' unpacks to 67,108,864 bytes from", "as no weights do"),
+    ),
     Case("pickle", write("a.pt", "x"), f"{CONVERT} a.pt", ("a.pt: .pt files are pickles, which run code", "safetens")),
     Case("ONNX cut off", cut("net.onnx"), f"{CONVERT} net.onnx", ("net.onnx: is damaged or no ONNX file",)),
     Case("ONNX empty", write("net.onnx", ""), f"{CONVERT} net.onnx", ("net.onnx: is damaged or no ONNX file",)),

@@ -39,6 +39,29 @@ def test_an_epoch_is_patches_per_image_times_images_over_batch() -> None:
     assert recipe.total_steps(3) == 3750
 
 
+def test_any_number_of_devices_takes_the_steps_of_a_recipe_with_a_global_batch() -> None:
+    recipe = read_recipe("default")
+    assert recipe.for_devices(4) is recipe
+
+
+@pytest.mark.parametrize(("name", "growth"), [("sgdm", 4), ("adam", 2), ("adamw", 2)])
+def test_a_batch_of_each_device_sees_as_many_patches_in_fewer_steps(name: str, growth: int) -> None:
+    """At a rate that grows with the batch, by the rule for the optimizer."""
+    recipe = read_recipe("default", {"batch_of": "device", "optimizer": {"name": name}})
+    assert recipe.for_devices(1).model_copy(update={"batch_of": "device"}) == recipe
+    four = recipe.for_devices(4)
+    assert four.batch == 4 * recipe.batch and four.batch * four.total_steps(10) == recipe.batch * recipe.total_steps(10)
+    assert four.schedule.rate == pytest.approx(growth * recipe.schedule.rate)
+    assert four.validation.every * 4 == recipe.validation.every
+    assert four.average == pytest.approx(recipe.average**4)
+    assert four.for_devices(4) == four  # what a model's provenance holds is run as it stands
+
+
+def test_a_batch_of_each_device_keeps_epochs() -> None:
+    recipe = read_recipe("matlab-multispectral", {"batch_of": "device"})
+    assert recipe.for_devices(5).total_steps(3) * 5 == recipe.total_steps(3)
+
+
 def test_overrides_replace_settings() -> None:
     recipe = read_recipe("matlab-multispectral", {"steps": 7, "patch_size": 64, "epochs": None})
     assert (recipe.total_steps(3), recipe.patch_size, recipe.epochs) == (7, 64, 10)

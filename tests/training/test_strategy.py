@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 # Logical devices must be made before TensorFlow starts, hence a process of its own.
 _CURVES = """
 import json, sys
-import keras, numpy as np
+import keras, numpy as np, tensorflow as tf
 from segapp.training.devices import make_repeatable, make_strategy
 two = make_strategy("cpu:2")
 from segapp.nets.config import UNetConfig
@@ -50,12 +51,32 @@ def curve(strategy):
         averaged = float(np.abs(model.get_layer("bridge_conv_1").kernel.numpy()).sum())
     return losses, averaged
 
-json.dump({"one": curve(make_strategy("cpu:1")), "two": curve(two)}, sys.stdout)
+def dropped_out():
+    # What each replica makes of the same patch in two steps, and the random states that they leave.
+    make_repeatable(0)
+    with two.scope():
+        model = unet(1, 2, UNetConfig(depth=1, filters=4, dropout=0.5))
+        optimizer = make_optimizer(config, LearningRate(ScheduleConfig(), 10, 10), 0)
+    made = []
+    def note(total):
+        made.append(float(total))
+        return np.float32(0)
+    def watch(images, labels, logits):
+        return tf.numpy_function(note, [tf.reduce_sum(logits)], tf.float32)
+    trainer = Trainer(model, optimizer, make_loss(LossConfig(), np.ones(2, np.float32)), config, two, memory=watch)
+    same = np.ones((2, 8, 8, 1), np.float32), np.zeros((2, 8, 8), np.uint8)
+    batches = trainer.distribute(tf.data.Dataset.from_tensors(same).repeat())
+    for _ in range(2):
+        trainer.step(batches)
+    states = [variable.value.values for variable in model.variables if "seed_generator" in variable.path]
+    return made, [[replica.numpy().tolist() for replica in state] for state in states]
+
+json.dump({"one": curve(make_strategy("cpu:1")), "two": curve(two), "dropout": dropped_out()}, sys.stdout)
 """
 
 
-def test_two_devices_give_the_loss_curve_of_one() -> None:
-    """Same global batch, dropout off; clipping by parameter, batch norm, rate factors and decay; 20 steps, 1e-4."""
+@pytest.fixture(scope="module")
+def curves() -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", _CURVES],
         # Sums are rounded by how many threads share them: the same everywhere.
@@ -64,8 +85,20 @@ def test_two_devices_give_the_loss_curve_of_one() -> None:
         check=True,
         text=True,
     )
-    curves = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_two_devices_give_the_loss_curve_of_one(curves: dict[str, Any]) -> None:
+    """Same global batch, dropout off; clipping by parameter, batch norm, rate factors and decay; 20 steps, 1e-4."""
     one, two = curves["one"], curves["two"]
     assert one[0][-1] < 0.9 * one[0][0]
     assert two[0] == pytest.approx(one[0], rel=1e-4)
     assert two[1] == pytest.approx(one[1], rel=1e-4)
+
+
+def test_devices_drop_out_each_for_itself_and_leave_one_state(curves: dict[str, Any]) -> None:
+    """So that a checkpoint holds the state of all."""
+    made, states = curves["dropout"]
+    assert len(set(made)) == 4
+    assert len(states) == 2 and all(one == other and one[1] == 2 for one, other in states)

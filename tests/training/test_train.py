@@ -21,7 +21,8 @@ def _recipe(tiny_recipe: Path, **changes: object) -> Recipe:
 
 def test_the_model_directory_is_whole_and_scored(trained: Path) -> None:
     names = {file.name for file in trained.iterdir()}
-    assert names == {"model.json", "model.weights.h5", "README.md", "log.csv", "training-progress.png", "events"}
+    records = {"log.csv", "messages.log", "training-progress.png", "events"}
+    assert names == {"model.json", "model.weights.h5", "README.md", *records}
     assert list((trained / "events").iterdir())
     assert not trained.with_name("trained.partial").exists()
     document = json.loads((trained / "model.json").read_text())
