@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import click
 
@@ -13,6 +15,7 @@ from segapp.commands.evaluate import evaluate
 from segapp.commands.export import export
 from segapp.commands.finetune import finetune
 from segapp.commands.inspect import inspect
+from segapp.commands.interruption import NOTHING_WRITTEN, exit_code, termination_interrupts
 from segapp.commands.predict import predict
 from segapp.commands.report import report
 from segapp.commands.train import train
@@ -20,24 +23,54 @@ from segapp.commands.view import view
 from segapp.errors import InputError
 
 
+class _InterruptedError(Exception):
+    """A KeyboardInterrupt on its way past click, which would answer it with an empty line."""
+
+
 class _Commands(click.Group):
     """Turns mistakes of the user into one line and exit code 2, and an interruption into exit code 130."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a class name that a pipe's encoding does not have
         try:
-            return super().main(*args, **{**kwargs, "standalone_mode": False})
+            with termination_interrupts():
+                return super().main(*args, **{**kwargs, "standalone_mode": False})
         except InputError as error:
             _fail(str(error), 2)
         except click.ClickException as error:
             _fail(f"{error.format_message()} (see segapp --help)", 2)
+        except MemoryError:
+            _fail("the memory does not suffice; give a smaller batch, patch or tile", 3)
         except OSError as error:
             _fail(f"reading or writing failed on the way: {error}; what was done is kept", 3)
-        except (KeyboardInterrupt, click.Abort):
-            _fail("interrupted; what was done is kept, and goes on with --resume", 130)
+        except (_InterruptedError, click.Abort, KeyboardInterrupt) as error:
+            _leave(error.__cause__ if isinstance(error.__cause__, KeyboardInterrupt) else KeyboardInterrupt())
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interruption:
+            raise _InterruptedError from interruption
 
 
-def _fail(message: str, code: int) -> None:
+def _leave(interruption: KeyboardInterrupt) -> NoReturn:
+    """Leave the terminal as it was found, with one line of what was saved."""
+    with suppress(ValueError):  # in a thread that has no say
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends what is still being tidied up
+    from rich.control import Control, ControlType
+
+    from segapp.terminal import console
+
+    # Over the terminal's own "^C", and with the cursor back, whatever a bar was doing.
+    console(stderr=True).control(
+        Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2), ControlType.SHOW_CURSOR)
+    )
+    _fail(f"interrupted; {str(interruption) or NOTHING_WRITTEN}", exit_code(interruption))
+
+
+def _fail(message: str, code: int) -> NoReturn:
     click.echo(f"segapp: {message}", err=True)
     sys.exit(code)
 
@@ -45,7 +78,21 @@ def _fail(message: str, code: int) -> None:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="segapp")
 def main() -> None:
-    """Semantic segmentation of multispectral images with a U-Net."""
+    """Semantic segmentation of multispectral images with a U-Net.
+
+    \b
+    segapp inspect dataset.toml
+    segapp train --data dataset.toml --output models/mine
+    segapp evaluate --model models/mine --data dataset.toml
+    segapp predict --model models/mine scene.tif --output classes.tif
+
+    \b
+    Exit codes: 0 done; 1 a fault of segapp; 2 bad usage or bad input; 3 some scenes failed, or
+    reading or writing failed on the way; 130 interrupted by Ctrl-C, 143 by SIGTERM.
+
+    Results go to standard output, progress and messages to standard error. NO_COLOR turns colours off, and COLUMNS
+    says how wide tables are in a pipe, which otherwise are as wide as need be.
+    """
 
 
 for command in (train, finetune, evaluate, predict, export, convert, report, view, inspect):

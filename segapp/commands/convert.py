@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from segapp.commands.options import FILE, import_tensorflow
+from segapp.commands.options import (
+    FILE,
+    import_tensorflow,
+    json_option,
+    require_folder,
+    results_console,
+    write_results,
+)
 from segapp.errors import InputError
 
 
@@ -20,6 +27,7 @@ from segapp.errors import InputError
 @click.option("--mean", help="Mean of each band, as in 0.05,0.08,0.1,0.2, where the file does not hold them.")
 @click.option("--std", help="Standard deviation of each band, likewise.")
 @click.option("--head-layer", help="The classifier layer, where it is not found.")
+@json_option("what was made, and how it was checked")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def convert(
     foreign: Path,
@@ -31,6 +39,7 @@ def convert(
     mean: str | None,
     std: str | None,
     head_layer: str | None,
+    json_file: Path | None,
     quiet: bool,
 ) -> None:
     """Make a pretrained network from elsewhere a model directory.
@@ -40,10 +49,18 @@ def convert(
 
     \b
     segapp convert theirs.onnx --bands blue,green,red --classes classes.csv --output models/theirs
+    segapp convert theirs.keras --bands blue,green,red,nir --classes classes.csv --scale 1e-4 --output models/theirs
+
+    With --json:
+
+    
+    {"model": "models/theirs", "network": "U-Net of depth 4", "weights": 31032837, "format": "ONNX",
+     "check": "ONNX Runtime, largest difference of probabilities 3e-07"}
     """
     from segapp.classes import read_class_csv
     from segapp.conversion.convert import check_paths
 
+    require_folder(json_file)
     check_paths(foreign, output)
     table = read_class_csv(classes)
     names = [name.strip() for name in bands.split(",") if name.strip()]
@@ -63,12 +80,15 @@ def convert(
         std=stds,
         head_layer=head_layer,
     )
-    if not quiet:
-        network = model.spec.network
-        kind = f"U-Net of depth {network.depth}" if isinstance(network, UNetConfig) else "Keras network"
-        click.echo(f"{kind}, {model.count_params():,} weights, from {model.spec.provenance['format']}")
-        click.echo(f"compared with the original by {model.spec.provenance['check']}")
-        click.echo(f"model directory: {output}")
+    network = model.spec.network
+    kind = f"U-Net of depth {network.depth}" if isinstance(network, UNetConfig) else "Keras network"
+    made = {"model": str(output), "network": kind, "weights": model.count_params()}
+    made |= {key: model.spec.provenance[key] for key in ("format", "check")}
+    console = results_console(json_file, quiet)
+    console.print(f"{kind}, {made['weights']:,} weights, from {made['format']}", markup=False, soft_wrap=True)
+    console.print(f"compared with the original by {made['check']}", markup=False, soft_wrap=True)
+    console.print(f"model directory: {output}", markup=False, soft_wrap=True)
+    write_results(json_file, made)
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:

@@ -2,26 +2,71 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from segapp.errors import InputError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 FILE = click.Path(path_type=Path)
+STDOUT = Path("-")
+PRECISION = "Of the arithmetic; auto is bfloat16 where the hardware has units for it, else float32."
 
 _RUN_OPTIONS = (
     click.option("--seed", default=0, show_default=True, help="Seed of weights, patches and dropout."),
     click.option(
-        "--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="auto",
+        show_default=True,
+        help=PRECISION,
     ),
-    click.option("--devices", default="auto", show_default=True, help="auto (all GPUs, else the CPU), or cpu:N."),
+    click.option(
+        "--devices", default="auto", show_default=True, help="auto (all GPUs, else the CPU), GPUs as in 0,1, or cpu:N."
+    ),
     click.option("--resume", is_flag=True, help="Go on with an interrupted run of the same settings."),
     click.option("--quiet", is_flag=True, help="Print nothing but errors."),
 )
+
+
+def json_option(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option `--json`, given to the command as `json_file`; `what` is written to it with `write_results`."""
+    told = f"Write {what} as JSON to this file; to - for standard output, and then no tables."
+    return click.option("--json", "json_file", type=FILE, metavar="FILE", help=told)
+
+
+def results_console(json_file: Path | None, quiet: bool = False) -> Console:
+    """What a command prints its results with; silent where standard output belongs to JSON."""
+    from segapp.terminal import console
+
+    return console(quiet=quiet or json_file == STDOUT)
+
+
+def write_results(json_file: Path | None, value: Any) -> None:
+    """Write what `--json` asks for; numbers that are none (NaN, infinite) become null."""
+    if json_file == STDOUT:
+        click.echo(json.dumps(_plain(value), indent=1, allow_nan=False))
+    elif json_file is not None:
+        from segapp.configuration import write_json
+
+        write_json(json_file, _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -54,6 +99,10 @@ def band_choice(text: str) -> int | str:
 
 
 def require_folder(file: Path | None) -> None:
-    """Raise InputError, before any work is done, where `file` has no folder to be written to."""
-    if file is not None and not file.resolve().parent.is_dir():
+    """Raise InputError, before any work is done, where `file` has no folder to be written to, or is one."""
+    if file is None or file == STDOUT:
+        return
+    if file.is_dir():
+        raise InputError(f"{file}: is a folder; give the name of a file in it")
+    if not file.resolve().parent.is_dir():
         raise InputError(f"{file}: its folder does not exist; make it first")

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segapp.commands.options import FILE, band_choice, import_tensorflow, require_folder
+from segapp.commands.interruption import saved_maps, told_by
+from segapp.commands.options import (
+    FILE,
+    PRECISION,
+    band_choice,
+    import_tensorflow,
+    json_option,
+    require_folder,
+    results_console,
+    write_results,
+)
 from segapp.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,9 +50,19 @@ SOME_SCENES_FAILED = 3
 @click.option("--cog", is_flag=True, help="Write Cloud Optimized GeoTIFFs.")
 @click.option("--window", metavar="ROW,COL,HEIGHT,WIDTH", help="Map this part of the scene, in pixels.")
 @click.option("--aoi", type=FILE, help="Map what lies in the polygons of this vector file.")
-@click.option("--engine", type=click.Choice(["tensorflow", "openvino"]), default="tensorflow", show_default=True)
 @click.option(
-    "--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+    "--engine",
+    type=click.Choice(["tensorflow", "openvino"]),
+    default="tensorflow",
+    show_default=True,
+    help="What runs the network.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help=PRECISION,
 )
 @click.option("--check", is_flag=True, help="First say how many pixels differ from TensorFlow in float32.")
 @click.option("--tile-size", type=click.IntRange(1), help="What the network sees at once, in pixels a side.")
@@ -63,7 +83,7 @@ SOME_SCENES_FAILED = 3
     help="Seconds to go on trying while a server does not answer.",
 )
 @click.option("--dask", metavar="ADDRESS", help="Share the scenes over the workers of this Dask scheduler.")
-@click.option("--json", "json_file", type=FILE, help="Write the summary to this file, too.")
+@json_option("the areas, and which scenes failed,")
 @click.option("--resume", is_flag=True, help="Keep the maps that an earlier run finished.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def predict(
@@ -100,11 +120,18 @@ def predict(
 
     A server gets the bearer token in SEGAPP_TOKEN. For one with TLS, write grpcs:// or https://; SEGAPP_CA_CERTIFICATE
     names the PEM file of a private authority.
-    """
-    from rich.console import Console
 
+    Of several scenes a bad one does not stop the others; the exit code is 3 then.
+
+    With --json, each map as in its record (classes.tif.json), and hectares null where the CRS does not tell:
+
+    
+    {"maps": [{"scene": "scene.tif", "map": "classes.tif", "classes": [{"id": 80, "name": "water",
+      "pixels": 4096, "hectares": 368.64}], "nodata_pixels": 12, "made_with": {"engine": "tensorflow"},
+      "notes": []}],
+     "failures": [{"scene": "bad.tif", "reason": "bad.tif: is empty"}]}
+    """
     from segapp.bundle import read_spec
-    from segapp.configuration import write_json
     from segapp.prediction.inputs import find_scenes
     from segapp.prediction.settings import MapSettings, RunSettings, ServerSettings
 
@@ -134,15 +161,15 @@ def predict(
         share = disagreement(model, files[0], settings, run)
         click.echo(f"{files[0]}: {share:.4%} of pixels get another class than by TensorFlow in float32", err=True)
     server = ServerSettings(deadline, patience)
-    maps = make_maps(source, files, output, settings, run, server=server, resume=resume, dask=dask, quiet=quiet)
-    if not quiet and maps.records:
-        print_summary(maps.records, Console(highlight=False))
-    if json_file is not None:
+    with told_by(lambda: saved_maps(files, output)):
+        maps = make_maps(source, files, output, settings, run, server=server, resume=resume, dask=dask, quiet=quiet)
+        if maps.records:
+            print_summary(maps.records, results_console(json_file, quiet))
         summary = {
             "maps": [record.model_dump(mode="json") for record in maps.records],
             "failures": [{"scene": str(failure.scene), "reason": failure.reason} for failure in maps.failures],
         }
-        write_json(json_file, summary)
+        write_results(json_file, summary)
     if maps.failures:
         click.echo(f"segapp: {len(maps.failures)} of {len(files)} scenes failed", err=True)
         sys.exit(SOME_SCENES_FAILED)

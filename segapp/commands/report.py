@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from segapp.commands.options import FILE, import_tensorflow
+from segapp.commands.options import FILE, import_tensorflow, results_console
 
 
 @click.command()
@@ -19,7 +19,13 @@ from segapp.commands.options import FILE, import_tensorflow
 @click.option(
     "--output", type=FILE, default="report.html", show_default=True, help="The page; an older one is replaced."
 )
-@click.option("--role", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@click.option(
+    "--role",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+    help="Measure on the scenes that the dataset gives this role.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def report(model: Path, data: Path | None, compare: Path | None, output: Path, role: Any, quiet: bool) -> None:
     """Write one HTML page about a model: scores, confusions, best and worst patches, training, transfer.
@@ -35,5 +41,5 @@ def report(model: Path, data: Path | None, compare: Path | None, output: Path, r
     if data is not None:
         import_tensorflow()
     file = run(model, data, compare=compare, output=output, role=role, quiet=quiet)
-    if not quiet:
-        click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    size = f"{file.stat().st_size / 1e6:.1f} MB"
+    results_console(None, quiet).print(f"{file}: {size}", markup=False, soft_wrap=True)

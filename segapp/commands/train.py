@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segapp.commands.options import FILE, band_choice, import_tensorflow, run_options
+from segapp.commands.interruption import saved_training, told_by
+from segapp.commands.options import (
+    FILE,
+    band_choice,
+    import_tensorflow,
+    json_option,
+    require_folder,
+    run_options,
+    write_results,
+)
 from segapp.errors import InputError
 from segapp.nets.encoders.registry import NAMES
 
@@ -35,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--encoder-weights", help="imagenet, none, or a .weights.h5, .h5 or .keras file.")
 @click.option("--freeze", type=click.Choice(["encoder"]), help="Leave the encoder's weights as they are.")
 @click.option("--unfreeze-at", type=float, help="The share of the steps after which they are trained, too, as 0.5.")
+@json_option("the scores")
 @run_options
 def train(
     data: Path | None,
@@ -55,6 +65,7 @@ def train(
     encoder_weights: str | None,
     freeze: str | None,
     unfreeze_at: float | None,
+    json_file: Path | None,
     **settings: Any,
 ) -> None:
     """Train a U-Net and write a scored model directory.
@@ -63,7 +74,15 @@ def train(
     segapp train --data dataset.toml --output models/mine
     segapp train --image train.mat --labels train.png --classes classes.csv --output models/mine
     segapp train --data dataset.toml --encoder vgg16 --encoder-weights imagenet --output models/mine
+
+    While it runs everything lies in models/mine.partial, messages.log included; Ctrl-C stops it, and --resume goes on.
+
+    With --json, of each role that has scenes the scores as segapp evaluate --json gives them:
+
+    
+    {"model": "models/mine", "scores": {"val": {"mean_iou": 0.7}, "test": {"mean_iou": 0.68}}}
     """
+    require_folder(json_file)
     from segapp.dataset import dataset_from_files, read_dataset
     from segapp.training.recipe import read_recipe
 
@@ -104,4 +123,6 @@ def train(
     import_tensorflow()
     from segapp.training.train import train as run
 
-    run(dataset, output, recipe=chosen, command=" ".join(["segapp", *sys.argv[1:]]), **settings)
+    with told_by(lambda: saved_training(output)):
+        model = run(dataset, output, recipe=chosen, command=" ".join(["segapp", *sys.argv[1:]]), **settings)
+        write_results(json_file, {"model": str(output), "scores": model.spec.scores})

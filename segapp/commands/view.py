@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
+from segapp.commands.interruption import exit_code
 from segapp.commands.options import FILE, band_choice
-
-_INTERRUPTED = 130
 
 
 @click.command()
@@ -52,6 +51,6 @@ def view(
 
     try:
         show(scene, classes, compare=compare, model=model, bands=chosen, port=port, browser=not no_browser, ready=ready)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         click.echo("\nsegapp: the page is closed; nothing was written", err=True)
-        sys.exit(_INTERRUPTED)
+        sys.exit(exit_code(interruption))

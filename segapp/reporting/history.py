@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-LOG_FILE = "log.csv"
+from segapp.training.log_rows import LOG_FILE as LOG_FILE
+from segapp.training.log_rows import LogRow, read_log
+
 _POINTS = 2000
 """A longer curve is thinned out."""
 _PHASE = re.compile(r"(\d+)-.+")
@@ -19,18 +21,19 @@ _PHASE = re.compile(r"(\d+)-.+")
 
 @dataclass(frozen=True)
 class Curve:
-    """A log: rows of numbers by column name, NaN where a column is empty. `first_step` counts earlier phases' steps."""
+    """The lines of a log. `first_step` counts earlier phases' steps."""
 
     phase: str
     """Empty for a training without phases."""
     first_step: int
-    rows: tuple[dict[str, float], ...]
+    rows: tuple[LogRow, ...]
 
     def values(self, name: str) -> tuple[list[float], list[float]]:
         """Steps from the beginning of all, and the values of a column where it has any."""
-        known = [row for row in self.rows if not math.isnan(row.get(name, math.nan))]
+        points = ((self.first_step + row.step, getattr(row, name, None)) for row in self.rows)
+        known = [(step, value) for step, value in points if value is not None and not math.isnan(value)]
         known = known[:: -(-len(known) // _POINTS) or 1]
-        return [self.first_step + row["step"] for row in known], [row[name] for row in known]
+        return [step for step, _ in known], [value for _, value in known]
 
 
 def training_curves(folder: Path) -> tuple[Curve, ...]:
@@ -40,27 +43,14 @@ def training_curves(folder: Path) -> tuple[Curve, ...]:
     )
     curves: list[Curve] = []
     for name, place in [("", folder), *((path.name, path) for _, path in phases)]:
-        rows = _read_log(place / LOG_FILE)
+        rows: list[LogRow] = []
+        with suppress(OSError):
+            rows = read_log(place)
         if rows:
             before = curves[-1] if curves else None
-            first = before.first_step + int(before.rows[-1]["step"]) if before else 0
-            curves.append(Curve(name, first, rows))
+            first = before.first_step + before.rows[-1].step if before else 0
+            curves.append(Curve(name, first, tuple(rows)))
     return tuple(curves)
-
-
-def _read_log(file: Path) -> tuple[dict[str, float], ...]:
-    """The rows of a training's log up to the first that is damaged or cut off."""
-    rows: list[dict[str, float]] = []
-    try:
-        with file.open(newline="", encoding="utf-8") as stream:
-            for line in csv.DictReader(stream):
-                row = {str(key): float(value) if value else math.nan for key, value in line.items()}
-                if not math.isfinite(row.get("step", math.nan)):
-                    break
-                rows.append(row)
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError, TypeError):
-        pass
-    return tuple(rows)
 
 
 class _Stored(BaseModel):

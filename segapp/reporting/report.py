@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 import segapp
+from segapp import terminal
 from segapp.bundle import read_spec
 from segapp.dataset import Dataset, read_dataset
 from segapp.errors import InputError
@@ -74,7 +73,7 @@ def report(
     palette = Palette.of(spec.classes)
     found: Study | None = None
     if dataset is not None:
-        console = Console(stderr=True, quiet=quiet, highlight=False)
+        console = terminal.console(stderr=True, quiet=quiet)
         found = study((folder, spec), dataset, role, palette, other, console)
         scores: ScoreTable | None = ScoreTable.model_validate(found.measured.scores.as_dict())
     else:

@@ -59,7 +59,7 @@ def study(
         its_predictor, _ = open_predictor(other[0], RunSettings())
         its_network = (other[1].name, Network(its_predictor, its_scenes, matched.renumbered, all(matched.known)))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, disable=not console.is_interactive, transient=True) as bar:
         task = bar.add_task("scenes", total=len(scenes) * (2 if other else 1))
         measured = measure(network.predictor, scenes, spec.classes, advance=lambda: bar.advance(task))
         before = None
