@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from segapp.viewing.view import view
 
 # TensorFlow reads this when it is first imported and leaves oneDNN off on CPUs without AVX-512, where it still makes
-# a training step about twice as fast (compare tools/bench_loading.py with TF_ENABLE_ONEDNN_OPTS=0).
+# a training step about twice as fast (compare tools/bench_train.py with TF_ENABLE_ONEDNN_OPTS=0).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _HOME = {

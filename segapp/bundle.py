@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segapp.card import model_card
+from segapp.card import METADATA, model_card
 from segapp.configuration import read_text, validate
 from segapp.errors import InputError
 from segapp.model_spec import ModelSpec
+from segapp.remote import reads_remote
 from segapp.scenes.hdf5 import HDF5_ERRORS
 from segapp.weights_file import build_within, check_weights
 
@@ -36,6 +38,8 @@ def write_model(folder: Path, model: keras.Model, spec: ModelSpec) -> ModelSpec:
     room, and leaves what was there.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".writing-*"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
         weights = Path(temporary) / WEIGHTS_FILE
         _require_room(weights, model)
@@ -45,7 +49,7 @@ def write_model(folder: Path, model: keras.Model, spec: ModelSpec) -> ModelSpec:
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         spec = spec.model_copy(update={"weights": spec.weights.model_copy(update={"sha256": digest})})
         card = Path(temporary) / CARD_FILE
-        card.write_text(model_card(spec), encoding="utf-8")
+        card.write_text(METADATA + model_card(spec), encoding="utf-8")
         description = Path(temporary) / MODEL_FILE
         description.write_text(
             json.dumps(spec.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n",
@@ -56,6 +60,7 @@ def write_model(folder: Path, model: keras.Model, spec: ModelSpec) -> ModelSpec:
     return spec
 
 
+@reads_remote("folder")
 def read_spec(folder: Path) -> ModelSpec:
     """`model.json` of a model directory; raises InputError when it is absent, damaged, or of another schema."""
     file = folder / MODEL_FILE
@@ -77,6 +82,7 @@ def read_spec(folder: Path) -> ModelSpec:
         raise InputError(f"{file}: names something that is no text ({error}); copy the model directory again") from None
 
 
+@reads_remote("folder")
 def load(folder: str | Path, *, verify: bool = True) -> keras.Model:
     """The network of a model directory, an ordinary `keras.Model` with the `ModelSpec` as its attribute `spec`.
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import segapp  # before TensorFlow, whose oneDNN it turns on
+
 # A busy machine is not a failure.
 settings.register_profile("segapp", deadline=None)
 settings.load_profile("segapp")
@@ -58,7 +60,6 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(samples: Path, tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory that `segapp.train` made with the tiny recipe; not to be changed."""
-    import segapp
 
     output = tmp_path_factory.mktemp("models") / "trained"
     segapp.train(samples, output, recipe=str(tiny_recipe), quiet=True)

@@ -69,8 +69,8 @@ class Credentials:
 
 
 def is_endpoint(model: str | Path) -> bool:
-    """Whether `model` means a server and not a model directory."""
-    return isinstance(model, str) and "://" in model
+    """Whether `model` means a server and not a model directory, here or in a store."""
+    return isinstance(model, str) and "://" in model and not model.startswith(("s3://", "gs://", "file://"))
 
 
 def parse_endpoint(text: str) -> Endpoint:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from rich.console import Console
 
+from segapp import terminal
 from segapp.bundle import MODEL_FILE, load, read_spec
 from segapp.errors import InputError
 from segapp.model_spec import ModelSpec
+from segapp.remote import address_of, reads_remote
+from segapp.remote_output import exports_remote
 from segapp.serving.description import CountInput, CountType, Description
 from segapp.serving.templates import templates
 from segapp.serving.versions import check_version, deliver, new_version
@@ -25,6 +27,8 @@ USUAL_NODATA: dict[CountType, int] = {"uint16": 0, "int16": -9999, "uint8": 0}
 """The count that sensors' products of each type deliver where they have no data (Landsat, Sentinel-2, HLS)."""
 
 
+@exports_remote
+@reads_remote("model")
 def export(
     model: str | Path,
     output: str | Path,
@@ -57,7 +61,7 @@ def export(
 
         export_format(model, output, format)
         return output
-    console = Console(stderr=True, quiet=quiet, highlight=False)
+    console = terminal.console(stderr=True, quiet=quiet)
 
     def say(line: str) -> None:
         console.print(line, markup=False, soft_wrap=True)
@@ -110,7 +114,8 @@ def check_export(model: Path, output: Path, *, next: bool, format: Format, count
     spec = read_spec(model)
     if format == "savedmodel":
         _counted(spec, counts, nodata)
-        check_version(output, next)
+        if address_of(output) is None:
+            check_version(output, next)
     elif next:
         raise InputError(f"{output}: --next numbers the versions of a SavedModel; {format} writes one file")
 
