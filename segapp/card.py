@@ -1,4 +1,7 @@
-"""The model card: what a model is, what it was made of, how good it is, and where it must not be trusted."""
+"""The model card: what a model is and is for, what it was made of, how good it is, and where it must not be trusted.
+
+Its fields are those of Mitchell et al. 2019 ("Model cards for model reporting", arXiv 1810.03993).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,15 @@ from segapp.nets.config import UNetConfig
 
 if TYPE_CHECKING:
     from segapp.model_spec import ModelSpec
+
+METADATA = """---
+library_name: keras
+pipeline_tag: image-segmentation
+tags: [segapp, semantic-segmentation, remote-sensing, multispectral, u-net]
+---
+
+"""
+"""What model hubs read at the head of a card's file."""
 
 
 def model_card(spec: ModelSpec) -> str:
@@ -20,9 +32,16 @@ def model_card(spec: ModelSpec) -> str:
     else:
         kind = f"A Keras network of {len(network.layers)} layers below its head"
     what = "their logarithms" if spec.normalization.logarithm else "them"
+    units = sorted({band.unit for band in spec.bands})
     sections = [
         f"# {spec.name}",
         f"{kind} that maps {len(spec.bands)} bands to {len(spec.classes)} classes.",
+        "## Use",
+        "```\nsegapp predict --model FOLDER scene.tif --output classes.tif\n"
+        "segapp finetune --base FOLDER --data dataset.toml --output models/new\n```",
+        f"For maps of the classes below from images with the bands below, in {' and '.join(units)}, of places, seasons "
+        "and sensors like those it was trained on, and as a base for others. Not for decisions about single pixels, "
+        "nor where nobody has scored it on labels of the place in question.",
         "## Input",
         _table(
             ["band", "wavelength (nm)", "unit", "stored count to unit", "mean", "standard deviation"],
@@ -52,6 +71,8 @@ def model_card(spec: ModelSpec) -> str:
             else ""
         ),
     ]
+    if training := _training(spec.provenance):
+        sections += ["## Training data", training]
     if spec.scores:
         sections.append("## Scores")
         for role, scores in spec.scores.items():
@@ -64,6 +85,18 @@ def model_card(spec: ModelSpec) -> str:
         rows = [[key, str(value)] for key, value in spec.provenance.items() if isinstance(value, str | int)]
         sections += ["## Provenance", _table(["", ""], rows), "`model.json` holds the whole recipe and all scores."]
     return "\n\n".join(sections) + "\n"
+
+
+def _training(provenance: dict[str, Any]) -> str:
+    """What it was trained on, as far as that is known."""
+    told = []
+    if "training scenes" in provenance and "dataset" in provenance:
+        told.append(f"{provenance['training scenes']} scenes of {provenance['dataset']}.")
+    if "labels" in provenance:
+        told.append(f"Labels: {provenance['labels']}.")
+    if "encoder weights" in provenance:
+        told.append(f"The encoder started from {provenance['encoder weights']}.")
+    return " ".join(told)
 
 
 def _score_table(scores: dict[str, Any]) -> str:

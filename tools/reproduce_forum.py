@@ -136,7 +136,7 @@ def plot(
         panel.set_title(f"{number} steps")
         panel.set_xlabel("step")
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel(f"validation mean IoU, mean of {seeds} seeds")
+    panels[0].set_ylabel("validation mean IoU" + (f", mean of {seeds} seeds" if seeds > 1 else ""))
     panels[0].set_ylim(bottom=0)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
     figure.savefig(file, dpi=110)

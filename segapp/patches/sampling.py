@@ -125,7 +125,7 @@ class PatchSource:
         for _ in range(_TRIES):
             number, window = self.window(rng, size or self.size)
             pixels, labels = read_padded(self.scenes[number], window)
-            share = float(np.mean(labels != IGNORED_INDEX))
+            share = np.count_nonzero(labels != IGNORED_INDEX) / labels.size  # np.mean takes ten times as long
             if share > most:
                 best, most = (pixels, labels), share
             if share >= self.sampling.minimum_labelled:

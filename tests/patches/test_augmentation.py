@@ -38,6 +38,18 @@ def test_flips_and_turns_move_labels_with_their_pixels(seed: int) -> None:
     assert sorted(labels.ravel()) == sorted(_patch()[1].ravel())
 
 
+def test_pixels_that_lie_band_by_band_in_memory_are_changed_alike() -> None:
+    pixels, labels = _patch()
+    by_band = np.moveaxis(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)), 0, -1)
+    augmentation = Augmentation(scale=0.3, gain=0.1, noise=0.1)
+    for seed in range(5):
+        same, other = (
+            augmentation.apply(one, labels, 12, STATISTICS, np.random.default_rng(seed)) for one in (pixels, by_band)
+        )
+        np.testing.assert_array_equal(same[0], other[0])
+        assert other[0].flags.c_contiguous
+
+
 def test_flips_and_turns_reach_all_eight_orientations() -> None:
     assert len({_apply(Augmentation(), seed)[1].tobytes() for seed in range(100)}) == 8
 
