@@ -31,7 +31,8 @@ class _Commands(click.Group):
     """Turns mistakes of the user into one line and exit code 2, and an interruption into exit code 130."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        # At 2 TensorFlow reports lost workers at length, before the one line that is for the user.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if "TF_CONFIG" in os.environ else "2")
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")  # a class name that a pipe's encoding does not have
         try:
@@ -43,6 +44,8 @@ class _Commands(click.Group):
             _fail(f"{error.format_message()} (see segapp --help)", 2)
         except MemoryError:
             _fail("the memory does not suffice; give a smaller batch, patch or tile", 3)
+        except ConnectionError as error:
+            _fail(f"{error}; what was done is kept", 3)
         except OSError as error:
             _fail(f"reading or writing failed on the way: {error}; what was done is kept", 3)
         except (_InterruptedError, click.Abort, KeyboardInterrupt) as error:

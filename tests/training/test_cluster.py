@@ -41,7 +41,7 @@ steps = 20
 average = 0.9
 network = { depth = 2, filters = 4, dropout = 0, batch_norm = true }
 optimizer = { name = "sgdm", l2 = 1e-4, clip = 0.05, clip_by = "parameter" }
-schedule = { name = "constant", rate = 0.015 }
+schedule = { name = "constant", rate = 0.01 }
 validation = { every = 5 }
 """
 
@@ -364,7 +364,7 @@ def test_three_processes_of_which_one_dies_go_on_and_give_the_loss_curve_of_one(
 @pytest.mark.long
 def test_all_workers_stop_early_alike(samples: Path, tmp_path: Path) -> None:
     """Nothing is learned, so that the second validation gains nothing."""
-    recipe = RECIPE.replace("rate = 0.015", "rate = 1e-12").replace("every = 5", "every = 2, patience = 1")
+    recipe = RECIPE.replace("rate = 0.01", "rate = 1e-12").replace("every = 5", "every = 2, patience = 1")
     assert recipe.count("1e-12") == recipe.count("patience = 1") == 1
     runs = _Runs(samples, tmp_path, recipe)
     assert [code for code, _ in runs.cluster("model", 2)[1]] == [0, 0]

@@ -153,7 +153,10 @@ def test_tensorboard_shows_image_reference_and_prediction_in_the_colours_of_the_
 def test_few_small_windows_with_labels_are_watched(scenes: list[tuple[int, int, bool]]) -> None:
     given = [ToyScene(np.zeros((h, w, 1)), np.full((h, w), 0 if known else IGNORED_INDEX)) for h, w, known in scenes]
     pictures = list(SamplePredictor(_Threshold(), given, CLASSES).pictures())
-    assert len(pictures) <= 4 and bool(pictures) == any(known for *_, known in scenes)
+    windows = sum(-(-h // 256) * -(-w // 256) for h, w, _ in scenes)
+    labelled = any(known for *_, known in scenes)
+    assert len(pictures) <= 4 and (labelled or not pictures)
+    assert pictures or not labelled or windows > 16  # of many windows not all are looked at
     assert all(picture.shape[0] <= 256 and picture.shape[1] <= 3 * 256 + 8 for _, picture in pictures)
 
 
