@@ -18,6 +18,7 @@ from click.testing import CliRunner
 import segapp
 from segapp.cli import main
 from segapp.errors import InputError
+from segapp.nets.adapt import adapt_kernel, band_mixing
 from segapp.nets.encoders.features import classifier_layers
 from segapp.training.recipe import Recipe, read_recipe
 from segapp.transfer.finetune import finetune, plan_finetune
@@ -229,7 +230,9 @@ def test_finetuning_freezes_the_encoder_and_fits_its_first_layers_to_other_bands
     )
     before, after = _encoder(segapp.load(frozen_first[0])), _encoder(model)
     kernels = before["Conv1"][0], after["Conv1"][0]
-    np.testing.assert_array_equal(kernels[1], kernels[0][:, :, [3, 2, 1, 0]])
+    mixing = band_mixing((3, 2, 1, 0), 6, products=np.array(segapp.load(frozen_first[0]).spec.products))
+    np.testing.assert_array_equal(mixing[:, :4], np.eye(4)[[3, 2, 1, 0]])
+    np.testing.assert_array_equal(kernels[1], adapt_kernel(kernels[0], mixing))
     del before["Conv1"], after["Conv1"]
     assert _same(before, after) == {True}
 
