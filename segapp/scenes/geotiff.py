@@ -30,8 +30,14 @@ from segapp.windows import Window
 CACHE_BYTES = 128 << 20
 """What GDAL keeps of the blocks it has decoded, for all files together."""
 # GDAL's default block cache is 5 % of the machine's memory; a damaged JPEG would otherwise be padded with grey. A VRT
-# file may hold Python, which some set up GDAL to run.
-_GDAL_SETTINGS = {"GDAL_CACHEMAX": CACHE_BYTES, "GDAL_ERROR_ON_LIBJPEG_WARNING": True, "GDAL_VRT_ENABLE_PYTHON": "NO"}
+# file may hold Python, which some set up GDAL to run. To find what belongs to a file GDAL lists its whole folder, at
+# every opening; asked not to, it looks for each such file by name.
+_GDAL_SETTINGS = {
+    "GDAL_CACHEMAX": CACHE_BYTES,
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": True,
+    "GDAL_VRT_ENABLE_PYTHON": "NO",
+}
 _LARGEST_BLOCK = 1 << 30  # bytes: GDAL takes as much at once, however little of it is asked for
 
 # rasters with a transform but no CRS can be resampled onto each other; GDAL only wants to be told some CRS

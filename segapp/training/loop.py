@@ -60,7 +60,7 @@ class Trainer:
         return [*self.model.variables, *self.optimizer.variables]
 
     def distribute(self, batches: tf.data.Dataset) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """The batches of this worker, each split over its replicas in order."""
+        """The endless batches of this worker, each split over its replicas in order."""
         here = len(self.strategy.extended.worker_devices)
         if here > 1:
             batches = batches.rebatch(batches.element_spec[0].shape[0] // here)

@@ -243,7 +243,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     monkeypatch.chdir(work)
     (tmp_path / "folder.html").mkdir()
     classes = write_dataset(tmp_path / "classes.toml", samples, classes=["a", "b", "c", "d"][: _classes(trained)])
-    thermal = [{**band.model_dump(), "name": "thermal"} for band in read_spec(trained).bands]
+    first, *others = (band.model_dump() for band in read_spec(trained).bands)
+    thermal = [{**first, "name": "thermal"}, *others]
     warm = rewritten(trained, tmp_path / "warm", bands=thermal)
     no_val = write_dataset(tmp_path / "roles.toml", samples, roles=("train",))
     for arguments, message in (

@@ -199,3 +199,24 @@ def test_real_scenes_equal_rasterio(shared_data: Path) -> None:
         with rasterio.open(shared_data / name) as file:
             np.testing.assert_array_equal(read_whole(raster), np.moveaxis(file.read(), 0, -1))
     assert raster.band_names[5] == "B6_dn"
+
+
+def test_what_lies_beside_a_file_is_found(tmp_path: Path) -> None:
+    pixels, mask = noise(np.uint8, (20, 30)), noise(bool, (20, 30))
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False),
+        rasterio.open(
+            tmp_path / "scene.tif", "w", driver="GTiff", height=20, width=30, count=1, dtype="uint8", crs="EPSG:32633"
+        ) as file,
+    ):
+        file.write(pixels, 1)
+        file.write_mask(mask)
+    (tmp_path / "scene.tfw").write_text("10\n0\n0\n-10\n5\n-5\n")
+    (tmp_path / "scene.tif.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="1"><Description>nir</Description></PAMRasterBand></PAMDataset>'
+    )
+    assert (tmp_path / "scene.tif.msk").exists()
+    raster = open_raster(tmp_path / "scene.tif")
+    np.testing.assert_array_equal(raster.valid(whole(raster.shape), [0]), mask)
+    assert raster.band_names == ("nir",)
+    assert raster.georeference is not None and raster.georeference.transform == (10, 0, 0, 0, -10, 0)

@@ -279,7 +279,8 @@ def step(strategy):
         optimizer = make_optimizer(config, rate, 0)
     loss = make_loss(LossConfig(), np.ones(3, np.float32))
     trainer = Trainer(model, optimizer, loss, config, strategy, VariableFactors.usual(model.trainable_variables))
-    batches = trainer.distribute(tf.data.Dataset.from_tensor_slices((images, labels)).batch(4))
+    slices = tf.data.Dataset.from_tensor_slices((images, labels))
+    batches = trainer.distribute(slices.batch(4, drop_remainder=True).repeat())
     found = float(trainer.step(batches).loss)
     statistics = [float(np.sum(v.numpy())) for v in model.non_trainable_variables if v.name == "moving_variance"]
     return found, statistics, float(np.abs(model.get_layer("final_conv").kernel.numpy()).sum())
