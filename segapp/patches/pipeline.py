@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,8 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from segapp.patches.augmentation import Augmentation
+from segapp.patches.cube_reading import reader_in_graph
 from segapp.patches.sampling import PatchSource, random_for
 from segapp.patches.statistics import BandStatistics
+from segapp.scenes.rules import CubeReader
 
 
 class Stream(Protocol):
@@ -33,6 +36,7 @@ class PatchStream:
     statistics: BandStatistics
     worker: int = 0
     workers: int = 1
+    reader: CubeReader = "h5py"
 
     def patch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Patch `index`: (size, size, C) float32 with NaN where invalid, (size, size) uint8 network indexes."""
@@ -45,19 +49,26 @@ class PatchStream:
         """Batches (batch, size, size, C) float32 and (batch, size, size) uint8, endless, from step `first_step` on.
 
         Step *s* holds patches ``s * batch`` to ``(s + 1) * batch - 1``, in order; or the share of these that this
-        worker makes, which is then the size of its batches.
+        worker makes, which is then the size of its batches. Raises InputError where the reader cannot read the scenes.
         """
         size, bands = self.source.size, len(self.source.scenes[0].bands)
         share = batch // self.workers
 
+        read = self._read if self.reader == "h5py" else reader_in_graph(self)
+
         def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            index = number // share * batch + self.worker * share + number % share
-            pixels, labels = tf.numpy_function(self.patch, [index], (tf.float32, tf.uint8), stateful=False)
+            pixels, labels = read(number // share * batch + self.worker * share + number % share)
             return tf.ensure_shape(pixels, (size, size, bands)), tf.ensure_shape(labels, (size, size))
 
+        options = tf.data.Options()
+        options.autotune.enabled = False  # its thread sleeps for up to a minute, which the iterator's end waits for
         return (
             tf.data.Dataset.range(first_step * share, np.iinfo(np.int64).max)
-            .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            .map(load, num_parallel_calls=os.cpu_count(), deterministic=True)
             .batch(share, drop_remainder=True)
             .prefetch(4)
+            .with_options(options)
         )
+
+    def _read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.numpy_function(self.patch, [index], (tf.float32, tf.uint8), stateful=False)

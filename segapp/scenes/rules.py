@@ -13,6 +13,8 @@ from segapp.scenes.raster import Raster
 
 BandChoice = int | str
 """A band by its 1-based index or by its name."""
+CubeReader = Literal["h5py", "tensorflow-io"]
+"""What reads HDF5 and MAT v7.3 files while `segapp train` cuts patches."""
 
 
 class QualityRule(Strict):
@@ -53,6 +55,9 @@ class ImageRules(Strict):
     """By default "reflectance" where a scale or offset is given, else "digital number"."""
     variable: str | None = None
     """The variable of a MAT, HDF5 or NPZ file."""
+    reader: CubeReader = "h5py"
+    """With "tensorflow-io" the scenes that a training cuts patches from stay in their HDF5 or MAT v7.3 files and are
+    read within TensorFlow's graph, the same to the bit: for large cubes that are stored uncompressed."""
     layout: Literal["CHW", "HWC"] | None = None
     """The order of an array file's axes, where the shapes do not tell."""
     nodata: float | None = None

@@ -59,7 +59,7 @@ def fit(
     log = TrainingLog(partial, progress.step)
     predictor = SamplePredictor(TensorFlowEngine(trainer.model), run.val_scenes, run.dataset.classes)
     events = keras.callbacks.CallbackList(list(callbacks), model=trainer.model)
-    batches = trainer.distribute(run.stream.batches(recipe.batch, progress.step))
+    batches = iter(run.stream.batches(recipe.batch, progress.step))
     started = saved = time.monotonic()
     before = progress.seconds
     waiting: list[StepResult] = []
@@ -78,7 +78,7 @@ def fit(
             validating = (progress.step + 1) % validate_every == 0 or last
             logging = validating or (progress.step + 1) % LOG_EVERY == 0
             rate = trainer.learning_rate if logging else 0.0  # asking waits for the device
-            waiting.append(trainer.step(batches))
+            waiting.append(trainer.step(*next(batches)))
             progress.step += 1
             shown.advance()
             logs: dict[str, float] = {}

@@ -59,18 +59,9 @@ class Trainer:
         """Everything that moves while training: weights, statistics, random state, the optimizer's state."""
         return [*self.model.variables, *self.optimizer.variables]
 
-    def distribute(self, batches: tf.data.Dataset) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """The endless batches of this worker, each split over its replicas in order."""
-        here = len(self.strategy.extended.worker_devices)
-        if here > 1:
-            batches = batches.rebatch(batches.element_spec[0].shape[0] // here)
-        # Else workers ask each other before every batch who has one.
-        batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-        return iter(self.strategy.distribute_datasets_from_function(lambda _: batches))
-
-    def step(self, batches: Iterator[tuple[tf.Tensor, tf.Tensor]]) -> StepResult:
-        """Take one step on the next batch."""
-        images, labels = next(batches)
+    def step(self, images: tf.Tensor, labels: tf.Tensor) -> StepResult:
+        """Take one step on this worker's batch, (batch, size, size, C) and (batch, size, size), split over its replicas
+        in order."""
         return StepResult(*self._distributed_step(images, labels))
 
     @property
@@ -107,7 +98,17 @@ class Trainer:
         right, counted = (reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in (right, counted))
         return reduce(tf.distribute.ReduceOp.MEAN, loss, axis=None), right / tf.maximum(counted, 1.0)
 
+    def _part(self, values: tf.Tensor) -> tf.Tensor:
+        """The part of the worker's batch that this replica takes."""
+        here = len(self.strategy.extended.worker_devices)
+        if here == 1:
+            return values
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        with tf.device("CPU:0"):  # so that no device gets more than its part
+            return tf.reshape(values, (here, -1, *values.shape[1:]))[number % here]
+
     def _replica_step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        images, labels = (self._part(values) for values in (images, labels))
         variables = self.model.trainable_variables
         scale = self.optimizer.scale_loss(tf.ones(()))
         with tf.GradientTape() as tape, self._random_numbers_of_its_own():

@@ -20,6 +20,7 @@ from segapp.leakage import leaks
 from segapp.model_spec import ModelSpec, Normalization, as_rows
 from segapp.nets.encoders.features import classifier_layers
 from segapp.nets.encoders.weights import EncoderWeights, load_encoder_weights
+from segapp.patches.cube_reading import reader_in_graph
 from segapp.patches.memory import hold_in_memory
 from segapp.patches.pipeline import PatchStream, Stream
 from segapp.patches.products import band_products
@@ -74,7 +75,8 @@ def prepare(
     found = dataset.scenes("train", reach)
     if not found:
         raise InputError(f'{dataset.path}: no scene has the role train; give one that role, or split = "blocks"')
-    train_scenes = hold_in_memory(found)
+    reader = dataset.image.reader
+    train_scenes = hold_in_memory(found) if reader == "h5py" else found
     statistics = band_statistics(train_scenes)
     if not any(map(_has_label, train_scenes)):
         raise InputError(f"{dataset.path}: the training scenes hold no labelled pixel; check classes and 'ignore'")
@@ -97,17 +99,17 @@ def prepare(
     }
     spec = validate(ModelSpec, described, dataset.path)
     spec = spec.model_copy(update={"products": as_rows(band_products(spec.normalization, train_scenes))})
+    source = PatchSource(train_scenes, recipe.patch_size, seed, recipe.sampling, positions)
+    stream = PatchStream(source, recipe.augmentation, statistics, reader=reader)
+    if reader != "h5py":
+        reader_in_graph(stream)  # what it cannot read is told now
     return Run(
         dataset,
         recipe,
         seed,
         train_scenes,
         hold_in_memory(dataset.scenes("val", reach)),
-        PatchStream(
-            PatchSource(train_scenes, recipe.patch_size, seed, recipe.sampling, positions),
-            recipe.augmentation,
-            statistics,
-        ),
+        stream,
         positions,
         spec,
         recipe.steps_per_epoch(len(train_scenes)),

@@ -193,24 +193,27 @@ def test_workers_with_other_numbers_of_devices_are_told() -> None:
 
 def test_who_else_calls_or_hangs_up_does_not_count() -> None:
     """As a scan of the network, and a worker that is started again."""
-    addresses = tuple(_free_addresses(2))
+    addresses = tuple(_free_addresses(3))
     waiting, met = threading.Event(), threading.Event()
 
     def chief() -> None:
         Cluster(addresses, 0).meet(1, lambda text: waiting.set(), 60)
         met.set()
 
-    thread = threading.Thread(target=chief)
-    thread.start()
+    meeting = [threading.Thread(target=chief)]
+    meeting[0].start()
     waiting.wait()
     host, port = addresses[0].split(":")
     for word in (b"GET / HTTP/1.1\r\n", b"\xff\xfe\n", b"segapp worker 1 1\n", b"segapp worker 9 1\n", b""):
         with socket.create_connection((host, int(port))) as line:
             line.sendall(word)
-    time.sleep(1)
-    assert not met.is_set()
-    Cluster(addresses, 1).meet(1, print, 60)
-    thread.join()
+    for index in (2, 1):
+        time.sleep(1)
+        assert not met.is_set()
+        meeting.append(threading.Thread(target=Cluster(addresses, index).meet, args=(1, print, 60)))
+        meeting[-1].start()
+    for thread in meeting:
+        thread.join()
     assert met.is_set()
 
 
@@ -344,7 +347,8 @@ def test_three_processes_of_which_one_dies_go_on_and_give_the_loss_curve_of_one(
     again = "no longer answers; start all workers again with --resume"
     addresses, ends = runs.cluster("three", 3, ended=1, by=signal.SIGKILL, step=8)
     assert ends[1][0] == -signal.SIGKILL
-    assert f"worker 1 of 3 ({addresses[1]}) {again}" in _last(ends[0][1])
+    # The chief may miss the one that was killed, or the one that ended for want of it.
+    assert any(f"worker {index} of 3 ({addresses[index]}) {again}" in _last(ends[0][1]) for index in (1, 2))
     for code, text in (ends[0], ends[2]):
         assert code == 3 and _last(text).startswith("segapp: ") and again in _last(text)
     assert not (tmp_path / "three").exists()

@@ -37,8 +37,7 @@ def _network_and_its_step(pattern: str) -> tuple[keras.Model, list[tf.Operation]
         return plain(logits, labels)
 
     trainer = Trainer(model, optimizer, loss, config, strategy, factors)
-    batch = np.zeros((2, SIZE, SIZE, BANDS), np.float32), np.zeros((2, SIZE, SIZE), np.uint8)
-    trainer.step(trainer.distribute(tf.data.Dataset.from_tensors(batch).repeat()))
+    trainer.step(tf.zeros((2, SIZE, SIZE, BANDS)), tf.zeros((2, SIZE, SIZE), tf.uint8))
     waiting = [tensor.op for tensor in graphs[-1].outputs] + list(graphs[-1].control_outputs)
     found: dict[str, tf.Operation] = {}
     while waiting:  # what no output asks for is traced, but TensorFlow does not run it

@@ -45,8 +45,8 @@ def curve(strategy):
         optimizer = make_optimizer(config, rate, 0.9, factors.rate)
     loss = make_loss(LossConfig(dice=1), np.ones(3, np.float32))
     trainer = Trainer(model, optimizer, loss, config, strategy, factors)
-    batches = trainer.distribute(stream.batches(8))
-    losses = [float(trainer.step(batches).loss) for _ in range(20)]
+    batches = iter(stream.batches(8))
+    losses = [float(trainer.step(*next(batches)).loss) for _ in range(20)]
     with trainer.averaged_weights():
         averaged = float(np.abs(model.get_layer("bridge_conv_1").kernel.numpy()).sum())
     return losses, averaged
@@ -64,10 +64,8 @@ def dropped_out():
     def watch(images, labels, logits):
         return tf.numpy_function(note, [tf.reduce_sum(logits)], tf.float32)
     trainer = Trainer(model, optimizer, make_loss(LossConfig(), np.ones(2, np.float32)), config, two, memory=watch)
-    same = np.ones((2, 8, 8, 1), np.float32), np.zeros((2, 8, 8), np.uint8)
-    batches = trainer.distribute(tf.data.Dataset.from_tensors(same).repeat())
     for _ in range(2):
-        trainer.step(batches)
+        trainer.step(tf.ones((2, 8, 8, 1)), tf.zeros((2, 8, 8), tf.uint8))
     states = [variable.value.values for variable in model.variables if "seed_generator" in variable.path]
     return made, [[replica.numpy().tolist() for replica in state] for state in states]
 

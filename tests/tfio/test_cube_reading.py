@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 import segapp
 from segapp.classes import ClassTable
 from segapp.patches.augmentation import Augmentation
-from segapp.patches.cube_stream import CubeStream
 from segapp.patches.pipeline import PatchStream
 from segapp.patches.sampling import PatchSource, Sampling, find_class_positions
 from segapp.patches.statistics import BandStatistics
@@ -61,7 +61,8 @@ def _stream(scenes: list[Scene], size: int = 32, minimum_labelled: float = 0.6) 
 
 
 def _assert_same(stream: PatchStream, batches: int = 6) -> None:
-    pairs = zip(stream.batches(4, 2).take(batches), CubeStream(stream).batches(4, 2).take(batches), strict=True)
+    in_graph = replace(stream, reader="tensorflow-io")
+    pairs = zip(stream.batches(4, 2).take(batches), in_graph.batches(4, 2).take(batches), strict=True)
     for (pixels, labels), (pixels_in_graph, labels_in_graph) in pairs:
         np.testing.assert_array_equal(pixels, pixels_in_graph)
         np.testing.assert_array_equal(labels, labels_in_graph)
@@ -101,8 +102,8 @@ def test_a_scene_smaller_than_a_patch_is_padded(tensorflow_io: None, tmp_path: P
 def test_h5py_reads_nothing_where_the_first_place_is_taken(
     tensorflow_io: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batches = CubeStream(_stream([_scene(_write(tmp_path, "hwc"), ImageRules(mask_band=5))], minimum_labelled=0))
-    stream = batches.batches(4)
+    patches = _stream([_scene(_write(tmp_path, "hwc"), ImageRules(mask_band=5))], minimum_labelled=0)
+    stream = replace(patches, reader="tensorflow-io").batches(4)
 
     def refuse(raster: Hdf5Raster, window: Window, bands: object) -> np.ndarray:
         raise AssertionError("h5py was asked")
@@ -116,7 +117,7 @@ def test_a_geotiff_is_refused(samples: Path) -> None:
 
     stream = _stream(read_dataset(samples).scenes("train"))
     with pytest.raises(segapp.InputError, match="is no single HDF5"):
-        CubeStream(stream).batches(2)
+        replace(stream, reader="tensorflow-io").batches(2)
 
 
 def test_without_tensorflow_io_one_line_says_what_to_install(tmp_path: Path) -> None:
@@ -127,4 +128,50 @@ def test_without_tensorflow_io_one_line_says_what_to_install(tmp_path: Path) -> 
         pytest.skip("tensorflow-io loads here")
     stream = _stream([_scene(_write(tmp_path, "hwc"), ImageRules())])
     with pytest.raises(segapp.InputError, match=r"pip install 'segapp\[tfio\]'"):
-        CubeStream(stream).batches(2)
+        replace(stream, reader="tensorflow-io").batches(2)
+
+
+_RECIPE = """
+schema = 1
+patch_size = 32
+steps = 3
+batch = 2
+[network]
+depth = 2
+filters = 4
+[validation]
+every = 3
+"""
+
+
+def _dataset(folder: Path, reader: str) -> Path:
+    _write(folder, "hwc")
+    (folder / "recipe.toml").write_text(_RECIPE)
+    toml = folder / f"{reader}.toml"
+    toml.write_text(
+        f'schema = 1\n[image]\nreader = "{reader}"\n[classes]\nignore = [0]\n'
+        'list = [{ id = 1, name = "a" }, { id = 2, name = "b" }]\n'
+        '[[scenes]]\nimage = "cube.h5"\nlabels = "labels.npy"\nrole = "train"\n'
+    )
+    return toml
+
+
+def test_a_training_learns_the_same_from_either_reader(tensorflow_io: None, tmp_path: Path) -> None:
+    def weights(reader: str) -> list[np.ndarray]:
+        data, output = _dataset(tmp_path, reader), tmp_path / f"{reader} model"
+        return segapp.train(data, output, recipe=tmp_path / "recipe.toml").get_weights()
+
+    for by_h5py, in_graph in zip(weights("h5py"), weights("tensorflow-io"), strict=True):
+        np.testing.assert_array_equal(by_h5py, in_graph)
+
+
+def test_a_training_that_cannot_read_in_the_graph_leaves_nothing(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    if "s3" in tf.io.gfile.get_registered_schemes():
+        pytest.skip("tensorflow-io loads here")
+    data = _dataset(tmp_path, "tensorflow-io")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(segapp.InputError, match=r"pip install 'segapp\[tfio\]'"):
+        segapp.train(data, tmp_path / "model", recipe=tmp_path / "recipe.toml")
+    assert sorted(tmp_path.iterdir()) == before

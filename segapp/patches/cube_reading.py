@@ -12,12 +12,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from segapp.errors import InputError
-from segapp.patches.pipeline import PatchStream
 from segapp.patches.sampling import random_for
 from segapp.scenes.blocks import Block
 from segapp.scenes.hdf5 import Hdf5Raster
@@ -26,57 +26,41 @@ from segapp.scenes.raster_scene import RasterScene
 from segapp.scenes.scene import Scene
 from segapp.windows import Window, whole
 
+if TYPE_CHECKING:
+    from segapp.patches.pipeline import PatchStream
 
-@dataclass(frozen=True)
-class CubeStream:
-    """As `patches`, with the same patches to the bit, where each scene is one dataset of an HDF5 or MAT v7.3 file.
 
-    What is read within the graph is where a patch is cut at first; where it is cut again for want of labels, h5py
-    reads.
+def reader_in_graph(stream: PatchStream) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """A function in the graph that gives ``stream.patch(index)``, the same to the bit.
+
+    Every scene must be one dataset of an HDF5 or MAT v7.3 file. What is read within the graph is where a patch is cut
+    at first; where it is cut again for want of labels, h5py reads. Raises InputError where a scene is of another kind,
+    or tensorflow-io not to be had.
     """
+    source = stream.source
+    cubes = [_Cube.of(scene) for scene in source.scenes]
+    readers = [cube.reader() for cube in cubes]
 
-    patches: PatchStream
+    def first_place(index: int) -> np.ndarray:
+        size = stream.augmentation.source_size(source.size, random_for(source.seed, index, 1))
+        number, window = source.window(random_for(source.seed, index, 0), size)
+        inside = window.intersect(whole(source.scenes[number].shape)).shift(*cubes[number].offset)
+        return np.array([number, inside.row, inside.col, inside.row_stop, inside.col_stop])
 
-    def batches(self, batch: int, first_step: int = 0) -> tf.data.Dataset:
-        """As `PatchStream.batches`. Raises InputError where a scene is of another kind, or tensorflow-io not to be had.
+    def finish(index: int, place: np.ndarray, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        number, row, col, row_stop, col_stop = map(int, place)
+        scenes = list(source.scenes)
+        scenes[number] = cubes[number].holding(Window(row, col, row_stop - row, col_stop - col), stored)
+        return replace(stream, source=replace(source, scenes=scenes)).patch(index)
 
-        Batches are (batch, size, size, C) float32 and (batch, size, size) uint8, endless, from step `first_step` on.
-        """
-        source = self.patches.source
-        size, bands = source.size, len(source.scenes[0].bands)
-        cubes = [_Cube.of(scene) for scene in source.scenes]
-        readers = [cube.reader() for cube in cubes]
-
-        def first_place(index: int) -> np.ndarray:
-            number, window = source.window(random_for(source.seed, index, 0), self._source_size(index))
-            inside = window.intersect(whole(source.scenes[number].shape)).shift(*cubes[number].offset)
-            return np.array([number, inside.row, inside.col, inside.row_stop, inside.col_stop])
-
-        def finish(index: int, place: np.ndarray, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            number, row, col, row_stop, col_stop = map(int, place)
-            scenes = list(source.scenes)
-            scenes[number] = cubes[number].holding(Window(row, col, row_stop - row, col_stop - col), stored)
-            return replace(self.patches, source=replace(source, scenes=scenes)).patch(index)
-
-        def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            place = tf.ensure_shape(tf.numpy_function(first_place, [index], tf.int64, stateful=False), (5,))
-            stored = tf.switch_case(
-                tf.cast(place[0], tf.int32), [lambda reader=reader: reader(place) for reader in readers]
-            )
-            pixels, labels = tf.numpy_function(finish, [index, place, stored], (tf.float32, tf.uint8), stateful=False)
-            return tf.ensure_shape(pixels, (size, size, bands)), tf.ensure_shape(labels, (size, size))
-
-        return (
-            tf.data.Dataset.range(first_step * batch, np.iinfo(np.int64).max)
-            .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            .batch(batch, drop_remainder=True)
-            .prefetch(4)
+    def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        place = tf.ensure_shape(tf.numpy_function(first_place, [index], tf.int64, stateful=False), (5,))
+        stored = tf.switch_case(
+            tf.cast(place[0], tf.int32), [lambda reader=reader: reader(place) for reader in readers]
         )
+        return tf.numpy_function(finish, [index, place, stored], (tf.float32, tf.uint8), stateful=False)
 
-    def _source_size(self, index: int) -> int:
-        return self.patches.augmentation.source_size(
-            self.patches.source.size, random_for(self.patches.source.seed, index, 1)
-        )
+    return read
 
 
 @dataclass(frozen=True)
