@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from segapp.training.log_rows import LOG_FILE as LOG_FILE
 from segapp.training.log_rows import LogRow, read_log
 
 _POINTS = 2000

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from segapp.evaluation.confusion import ConfusionMatrix
-from segapp.training.log_rows import LOG_FILE as LOG_FILE
 from segapp.training.log_rows import LogRow, append_row, read_log, start_log
 from segapp.training.tracker import Tracker
 

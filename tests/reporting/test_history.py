@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from segapp.bundle import read_spec
 from segapp.classes import ClassTable
 from segapp.evaluation.report import Evaluation
-from segapp.reporting.history import LOG_FILE, Transfer, stored_transfer, training_curves
+from segapp.reporting.history import Transfer, stored_transfer, training_curves
 from segapp.reporting.scoretable import ScoreTable, stored_scores
+from segapp.training.log_rows import LOG_FILE, read_log
 from tests.reporting.conftest import LOG, plan_of, write_logs
 
 
@@ -36,11 +37,8 @@ def test_the_tenth_phase_comes_after_the_ninth_and_other_folders_are_none(tmp_pa
 
 
 def test_a_trainings_log_is_read_as_the_training_reads_it(trained: Path) -> None:
-    from segapp.training import records
-
-    assert records.LOG_FILE == LOG_FILE
     (curve,) = training_curves(trained)
-    rows = records.read_log(trained)
+    rows = read_log(trained)
     assert curve.values("accuracy") == ([row.step for row in rows], [row.accuracy for row in rows])
     validated = [row for row in rows if row.val_mean_iou is not None]
     assert validated and curve.values("val_mean_iou")[1] == [row.val_mean_iou for row in validated]
