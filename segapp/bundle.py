@@ -10,6 +10,8 @@ import json
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,26 +40,44 @@ def write_model(folder: Path, model: keras.Model, spec: ModelSpec) -> ModelSpec:
     room, and leaves what was there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".writing-*"):  # by a run that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
-        weights = Path(temporary) / WEIGHTS_FILE
+    with _aside(folder) as temporary:
+        weights = temporary / WEIGHTS_FILE
         _require_room(weights, model)
         model.save_weights(weights)
         if spec.weights.dtype == "float16":
             _halve(weights)
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         spec = spec.model_copy(update={"weights": spec.weights.model_copy(update={"sha256": digest})})
-        card = Path(temporary) / CARD_FILE
-        card.write_text(METADATA + model_card(spec), encoding="utf-8")
-        description = Path(temporary) / MODEL_FILE
-        description.write_text(
-            json.dumps(spec.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n",
-            encoding="utf-8",
-        )
-        for file in (weights, card, description):
+        for file in (weights, *_describe(temporary, spec)):
             file.replace(folder / file.name)
     return spec
+
+
+def write_description(folder: Path, spec: ModelSpec) -> None:
+    """Write the card and `model.json` anew beside the weights that `spec` names, each by rename when whole.
+
+    Whoever is killed meanwhile leaves a model directory that loads.
+    """
+    with _aside(folder) as temporary:
+        for file in _describe(temporary, spec):
+            file.replace(folder / file.name)
+
+
+@contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """A folder within `folder` to write in, which vanishes; so do those of runs that were killed."""
+    for left in folder.glob(".writing-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
+        yield Path(temporary)
+
+
+def _describe(folder: Path, spec: ModelSpec) -> tuple[Path, Path]:
+    card, description = folder / CARD_FILE, folder / MODEL_FILE
+    card.write_text(METADATA + model_card(spec), encoding="utf-8")
+    written = json.dumps(spec.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False)
+    description.write_text(written + "\n", encoding="utf-8")
+    return card, description
 
 
 @reads_remote("folder")

@@ -12,13 +12,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from segapp.errors import InputError
-from segapp.patches.sampling import random_for
+from segapp.patches.augmentation import Augmentation
+from segapp.patches.sampling import PatchSource, random_for
 from segapp.scenes.blocks import Block
 from segapp.scenes.hdf5 import Hdf5Raster
 from segapp.scenes.raster import Georeference, Raster
@@ -26,32 +26,32 @@ from segapp.scenes.raster_scene import RasterScene
 from segapp.scenes.scene import Scene
 from segapp.windows import Window, whole
 
-if TYPE_CHECKING:
-    from segapp.patches.pipeline import PatchStream
+Patch = tuple[np.ndarray, np.ndarray]
 
 
-def reader_in_graph(stream: PatchStream) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """A function in the graph that gives ``stream.patch(index)``, the same to the bit.
+def reader_in_graph(
+    source: PatchSource, augmentation: Augmentation, patch: Callable[[PatchSource, int], Patch]
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """A function in the graph that gives ``patch(source, index)`` as float32 and uint8, the same to the bit.
 
     Every scene must be one dataset of an HDF5 or MAT v7.3 file. What is read within the graph is where a patch is cut
     at first; where it is cut again for want of labels, h5py reads. Raises InputError where a scene is of another kind,
     or tensorflow-io not to be had.
     """
-    source = stream.source
     cubes = [_Cube.of(scene) for scene in source.scenes]
     readers = [cube.reader() for cube in cubes]
 
     def first_place(index: int) -> np.ndarray:
-        size = stream.augmentation.source_size(source.size, random_for(source.seed, index, 1))
+        size = augmentation.source_size(source.size, random_for(source.seed, index, 1))
         number, window = source.window(random_for(source.seed, index, 0), size)
         inside = window.intersect(whole(source.scenes[number].shape)).shift(*cubes[number].offset)
         return np.array([number, inside.row, inside.col, inside.row_stop, inside.col_stop])
 
-    def finish(index: int, place: np.ndarray, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def finish(index: int, place: np.ndarray, stored: np.ndarray) -> Patch:
         number, row, col, row_stop, col_stop = map(int, place)
         scenes = list(source.scenes)
         scenes[number] = cubes[number].holding(Window(row, col, row_stop - row, col_stop - col), stored)
-        return replace(stream, source=replace(source, scenes=scenes)).patch(index)
+        return patch(replace(source, scenes=scenes), index)
 
     def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         place = tf.ensure_shape(tf.numpy_function(first_place, [index], tf.int64, stateful=False), (5,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -54,7 +54,11 @@ class PatchStream:
         size, bands = self.source.size, len(self.source.scenes[0].bands)
         share = batch // self.workers
 
-        read = self._read if self.reader == "h5py" else reader_in_graph(self)
+        def patch(source: PatchSource, index: int) -> tuple[np.ndarray, np.ndarray]:
+            return replace(self, source=source).patch(index)
+
+        in_python = self.reader == "h5py"
+        read = self._read if in_python else reader_in_graph(self.source, self.augmentation, patch)
 
         def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             pixels, labels = read(number // share * batch + self.worker * share + number % share)

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from segapp.bundle import load, write_model
+from segapp.bundle import load, write_description
 from segapp.dataset import Dataset
 from segapp.errors import InputError
 from segapp.evaluation.evaluate import score_scenes
@@ -66,8 +66,8 @@ def deliver(
         if scenes:
             display.say(f"scoring {len(scenes)} {role} scenes")
             scores[role] = score_scenes(predictor, scenes, dataset.classes).as_dict()
-    spec = model.spec.model_copy(update={"scores": scores, "provenance": dict(provenance)})
-    model.spec = write_model(partial, model, spec)
+    model.spec = model.spec.model_copy(update={"scores": scores, "provenance": dict(provenance)})
+    write_description(partial, model.spec)  # and not the weights: a kill between the two would leave no model
     try:
         partial.rename(output)
     except OSError as error:

@@ -168,7 +168,7 @@ def recipe_names() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
-def read_recipe(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
+def read_recipe(name: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
     """A recipe by its name, or from a TOML file; `overrides` replace top-level settings where they
     are not None; epochs and patches per image also put the recipe's own number of steps aside, and "encoder" its
     network's encoder and depth.
@@ -177,7 +177,7 @@ def read_recipe(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
     """
     if name in recipe_names():
         path = Path(str(resources.files("segapp.training") / "recipes" / f"{name}.toml"))
-    elif name.endswith(".toml"):
+    elif str(name).endswith(".toml"):
         path = Path(name)
     else:
         raise InputError(f"there is no recipe '{name}'; choose {', '.join(recipe_names())}, or give a .toml file")

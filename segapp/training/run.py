@@ -20,7 +20,6 @@ from segapp.leakage import leaks
 from segapp.model_spec import ModelSpec, Normalization, as_rows
 from segapp.nets.encoders.features import classifier_layers
 from segapp.nets.encoders.weights import EncoderWeights, load_encoder_weights
-from segapp.patches.cube_reading import reader_in_graph
 from segapp.patches.memory import hold_in_memory
 from segapp.patches.pipeline import PatchStream, Stream
 from segapp.patches.products import band_products
@@ -102,7 +101,7 @@ def prepare(
     source = PatchSource(train_scenes, recipe.patch_size, seed, recipe.sampling, positions)
     stream = PatchStream(source, recipe.augmentation, statistics, reader=reader)
     if reader != "h5py":
-        reader_in_graph(stream)  # what it cannot read is told now
+        stream.batches(recipe.batch)  # what it cannot read is told now
     return Run(
         dataset,
         recipe,

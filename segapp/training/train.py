@@ -27,7 +27,7 @@ def train(
     data: str | Path | Dataset,
     output: str | Path,
     *,
-    recipe: str | Recipe = "default",
+    recipe: str | Path | Recipe = "default",
     seed: int = 0,
     resume: bool = False,
     precision: Precision = "auto",

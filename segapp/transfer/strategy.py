@@ -80,14 +80,14 @@ def strategy_names() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
-def read_strategy(name: str, overrides: dict[str, Any] | None = None) -> Strategy:
+def read_strategy(name: str | Path, overrides: dict[str, Any] | None = None) -> Strategy:
     """A strategy by its name or from a TOML file; `overrides` replace top-level settings where they are not None.
 
     Raises InputError for an unknown name, an unknown key, or a value out of range.
     """
     if name in strategy_names():
         path = Path(str(resources.files("segapp.transfer") / "strategies" / f"{name}.toml"))
-    elif name.endswith(".toml"):
+    elif str(name).endswith(".toml"):
         path = Path(name)
     else:
         raise InputError(f"there is no strategy '{name}'; choose {', '.join(strategy_names())}, or give a .toml file")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 
 from segapp.training.records import LogRow, read_log
 
@@ -73,3 +74,32 @@ def test_killed_at_three_steps_it_ends_bit_identical(samples: Path, tiny_recipe:
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name], values, err_msg=name)
     assert _lines(killed) == _lines(whole)
+
+
+def test_ended_while_the_finished_model_is_written_it_goes_on(
+    samples: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any of the files that change when the scores are known, and in that order."""
+    import segapp
+
+    rename, written = Path.replace, list[Path]()
+
+    def train(end_before: str | None) -> None:
+        def replace(source: Path, target: Path) -> Path:
+            done = (tmp_path / "model.partial" / "checkpoint.npz").exists() and read_log(target.parent)[-1].step == 12
+            if target.parent.name == "model.partial" and done:
+                if target.name == end_before:
+                    raise KeyboardInterrupt
+                written.append(target)
+            return rename(source, target)
+
+        monkeypatch.setattr(Path, "replace", replace)
+        segapp.train(samples, tmp_path / "model", recipe=tiny_recipe, resume=True, quiet=True)
+
+    for name in ("README.md", "model.json"):
+        with pytest.raises(KeyboardInterrupt):
+            train(name)
+    train(None)
+    assert [path.name for path in written[-2:]] == ["README.md", "model.json"]
+    assert segapp.load(tmp_path / "model").spec.scores
+    assert not list((tmp_path / "model").glob(".writing-*"))
