@@ -39,11 +39,14 @@ def write_model(folder: Path, model: keras.Model, spec: ModelSpec) -> ModelSpec:
     With ``spec.weights.dtype == "float16"`` the weights are stored at half precision. Raises OSError where there is no
     room, and leaves what was there.
     """
+    import keras
+
     folder.mkdir(parents=True, exist_ok=True)
     with _aside(folder) as temporary:
         weights = temporary / WEIGHTS_FILE
         _require_room(weights, model)
-        model.save_weights(weights)
+        # The same layers, without an optimizer's state, and under a name that does not count the networks before it.
+        keras.Model(model.inputs, model.outputs, name="network").save_weights(weights)
         if spec.weights.dtype == "float16":
             _halve(weights)
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
