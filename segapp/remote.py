@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from segapp.errors import InputError
@@ -25,6 +26,9 @@ Context = Callable[[str, dict[str, Any]], AbstractContextManager[str]]
 States = dict[Path, tuple[int, int]]
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9]+):/+(.+)")  # pathlib makes "s3:/bucket" of "s3://bucket"; "C:/" is a drive
+INSTALL_TENSORFLOW_IO = (
+    "pip install 'segapp[tfio]' into an environment of Python 3.11 or 3.12, which gets TensorFlow 2.17"
+)
 LAST = ("checkpoint.npz", "model.json", "saved_model.pb")  # whoever finds one of these takes its folder for whole
 
 
@@ -128,17 +132,28 @@ def file_system(address: str) -> Any:
 
     scheme = address.partition(":")[0]
     if scheme not in tf.io.gfile.get_registered_schemes():
-        with warnings.catch_warnings(), suppress(ImportError):
-            warnings.simplefilter("ignore")  # it says at length that it does not suit this TensorFlow
-            import tensorflow_io  # noqa: F401
+        import_tensorflow_io()
     if scheme not in tf.io.gfile.get_registered_schemes():
         raise InputError(
-            f"{address}: TensorFlow {tf.__version__} cannot reach {scheme}:// by itself; pip install 'segapp[tfio]' "
-            "into an environment of Python 3.11 or 3.12, which gets TensorFlow 2.17, or copy it to this machine"
+            f"{address}: TensorFlow {tf.__version__} cannot reach {scheme}:// by itself; {INSTALL_TENSORFLOW_IO}, or "
+            "copy it to this machine"
         )
     if scheme == "s3":
         _end_untidily()
     return tf.io.gfile
+
+
+def import_tensorflow_io() -> ModuleType | None:
+    """tensorflow-io, which brings TensorFlow more file systems and readers; None where it is not installed.
+
+    With another TensorFlow than its own it imports, but what is asked of it raises NotImplementedError.
+    """
+    with warnings.catch_warnings(), suppress(ImportError):
+        warnings.simplefilter("ignore")  # it says at length that it does not suit this TensorFlow
+        import tensorflow_io
+
+        return tensorflow_io
+    return None
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from segapp.evaluation.confusion import ConfusionMatrix
 from segapp.evaluation.report import Evaluation, Scores
 from segapp.scenes.blocks import Role
 from segapp.scenes.scene import Scene
+from segapp.terminal import console
 from segapp.windows import whole
 
 if TYPE_CHECKING:
@@ -44,17 +45,15 @@ def evaluate(
     from segapp.inspection import unlike
     from segapp.prediction.loading import open_predictor
     from segapp.prediction.settings import RunSettings
-    from segapp.training.display import Display
 
-    display = Display()
     note = unlike(scenes, spec.bands, np.array(spec.normalization.mean), np.array(spec.normalization.std))
     if note:
-        display.say(f"warning: {note}; check the scale, offset and order of bands in {dataset.path}")
+        _warn(f"{note}; check the scale, offset and order of bands in {dataset.path}")
     predictor, _ = open_predictor(Path(model), RunSettings(test_time_augmentation=test_time_augmentation))
     scores = score_scenes(predictor, scenes, spec.classes)
     only = only_class(ConfusionMatrix(spec.classes, np.array(scores.confusion)))
     if only:
-        display.say(f"warning: {model}: calls every pixel of these scenes {only}, though their labels show others too")
+        _warn(f"{model}: calls every pixel of these scenes {only}, though their labels show others too")
     return scores
 
 
@@ -70,6 +69,10 @@ def only_class(matrix: ConfusionMatrix) -> str | None:
     """The class that every pixel was given although the reference shows more than one; None where there is none."""
     given = np.flatnonzero(matrix.counts.sum(axis=0))
     return matrix.classes.names[given[0]] if len(given) == 1 and matrix.present.sum() > 1 else None
+
+
+def _warn(text: str) -> None:
+    console(stderr=True).print(f"warning: {text}", markup=False, soft_wrap=True)
 
 
 def check_fits(spec: ModelSpec, dataset: Dataset, model: str) -> None:

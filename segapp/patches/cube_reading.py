@@ -8,7 +8,6 @@ tensorflow-io inflates slowly: this serves large cubes that are stored as they a
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ import tensorflow as tf
 from segapp.errors import InputError
 from segapp.patches.augmentation import Augmentation
 from segapp.patches.sampling import PatchSource, random_for
+from segapp.remote import INSTALL_TENSORFLOW_IO, import_tensorflow_io
 from segapp.scenes.blocks import Block
 from segapp.scenes.hdf5 import Hdf5Raster
 from segapp.scenes.raster import Georeference, Raster
@@ -148,14 +148,8 @@ def _stored_order(raster: Hdf5Raster) -> list[int]:
 def _open(raster: Hdf5Raster) -> tf.Tensor:
     """What tensorflow-io slices; raises InputError where it is not to be had."""
     missing = "reading within the graph needs tensorflow-io"
-    with warnings.catch_warnings(), suppress(ImportError):
-        warnings.simplefilter("ignore")  # it says at length that it does not suit this TensorFlow
-        import tensorflow_io as tfio
-
+    if tfio := import_tensorflow_io():
         missing = f"tensorflow-io {tfio.__version__} does not load on TensorFlow {tf.__version__}"
         with suppress(NotImplementedError):
             return tfio.IOTensor.from_hdf5(str(raster._file))("/" + raster._name.lstrip("/"))
-    raise InputError(
-        f"{raster.path}: {missing}; pip install 'segapp[tfio]' into an environment of Python 3.11 or 3.12, which gets "
-        "TensorFlow 2.17, or read with h5py"
-    )
+    raise InputError(f"{raster.path}: {missing}; {INSTALL_TENSORFLOW_IO}, or read with h5py")

@@ -34,12 +34,18 @@ class Sampling(Strict):
 
 @dataclass(frozen=True)
 class ClassPositions:
-    """Pixels to centre class-balanced patches on: for each class up to 20,000 of its pixels, and its share of all."""
+    """Pixels to centre class-balanced patches on: for each class up to 20,000 of its pixels, and how many it has."""
 
     scene: tuple[np.ndarray, ...]
     row: tuple[np.ndarray, ...]
     col: tuple[np.ndarray, ...]
-    share: np.ndarray
+    pixels: np.ndarray
+    """(K,) int64: labelled pixels of each class."""
+
+    @property
+    def share(self) -> np.ndarray:
+        """(K,) float64: each class's share of all labelled pixels."""
+        return self.pixels / max(1, self.pixels.sum())
 
 
 def random_for(seed: int, index: int, purpose: int) -> np.random.Generator:
@@ -74,7 +80,7 @@ def find_class_positions(scenes: Sequence[Scene], classes: int, seed: int) -> Cl
                     highest[index] = merged[:, 0].max()
                 kept[index] = merged
     columns = [tuple(one[:, column].astype(np.int64) for one in kept) for column in (1, 2, 3)]
-    return ClassPositions(columns[0], columns[1], columns[2], counts / max(1, counts.sum()))
+    return ClassPositions(columns[0], columns[1], columns[2], counts)
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,12 @@ from segapp.scenes.scene import Scene
 from segapp.training.freezing import LayerTreatment, assign_treatments
 from segapp.transfer.base import Base
 from segapp.transfer.guard import hold_out
+from segapp.transfer.notes import notes_on
 from segapp.transfer.plan import BandPlan, BlockPlan, ClassPlan, PhasePlan, Plan
 from segapp.transfer.strategy import Phase, Strategy
 from segapp.transfer.surgery import fresh_head_name, transplant
 from segapp.transfer.unlabelled import UnlabelledScene
-from segapp.windows import grid, round_up, whole
-
-_FAR = 2.0
-"""Standard deviations of the base between its mean of a band and the new data's that are worth a note."""
+from segapp.windows import round_up
 
 
 @dataclass(frozen=True)
@@ -106,9 +104,9 @@ def prepare(
     if held_out:
         train_scenes, val_scenes = hold_out(labelled_scenes, dataset.groups)
     positions = find_class_positions(train_scenes, len(dataset.classes), seed)
-    if not positions.share.any():
+    pixels = positions.pixels
+    if not pixels.any():
         raise InputError(f"{dataset.path}: the training scenes hold no labelled pixel; check classes and 'ignore'")
-    pixels = _labelled_pixels(train_scenes, len(dataset.classes))
     statistics = band_statistics(train_scenes)
 
     bands = _match(base, dataset)
@@ -174,7 +172,7 @@ def prepare(
         remembered=tuple(name for name, s in zip(dataset.classes.names, silent, strict=True) if s),
         phases=tuple(_phase_plan(strategy, phase, network, len(train_scenes)) for phase in strategy.phases),
         notes=(
-            *_notes(base, dataset, statistics, bands, kept, fill),
+            *notes_on(base, dataset, statistics, bands, kept, fill),
             *(f"phase {p.name} learns what was held out and is not judged" for p in strategy.phases if p.held_out),
         ),
     )
@@ -266,13 +264,6 @@ _HEADS = {
 }
 
 
-_STARTS: dict[BandFill, str] = {
-    "zero": "at zero",
-    "mean": "as the mean of all of the base's filters",
-    "components": "such that each filter of the base sees a principal component of theirs in place of a band",
-}
-
-
 def _match(base: Base, dataset: Dataset) -> tuple[int | None, ...]:
     """For each new band the base's, by name and wavelength; by order where nothing is known of the base's."""
     if not base.known_classes and len(base.spec.bands) == len(dataset.bands):
@@ -284,15 +275,6 @@ def _same_unit(base: Base, dataset: Dataset, source: int, index: int) -> bool:
     """Whether the base's statistics hold for a new band: its unit is known and the same, or the base takes it as is."""
     ours, theirs = dataset.bands[index].unit, base.spec.bands[source].unit
     return not base.known_classes or (ours == theirs and ours != "digital number")
-
-
-def _labelled_pixels(scenes: Sequence[Scene], classes: int) -> np.ndarray:
-    """(K,) int64: labelled training pixels of each class."""
-    counts = np.zeros(classes, np.int64)
-    for scene in scenes:
-        for strip in grid(whole(scene.shape), 256, scene.shape[1]):
-            counts += np.bincount(scene.read_labels(strip).ravel(), minlength=256)[:classes]
-    return counts
 
 
 def _phase_plan(strategy: Strategy, phase: Phase, network: keras.Model, images: int) -> PhasePlan:
@@ -322,43 +304,3 @@ def _shown(entry: LayerTreatment) -> str:
         return "frozen"
     weights, biases = entry.treatment.weights, entry.treatment.biases
     return f"x {weights:g}" if weights == biases else f"x {weights:g}, bias x {biases:g}"
-
-
-def _notes(
-    base: Base,
-    dataset: Dataset,
-    statistics: BandStatistics,
-    bands: Sequence[int | None],
-    kept: Sequence[bool],
-    fill: BandFill,
-) -> list[str]:
-    notes = []
-    if not base.known_classes:
-        notes.append(
-            f"{base.source} does not say which bands and units it takes; values go in as {dataset.path} gives them"
-        )
-    if None in bands:
-        notes.append(f"filters of new bands start {_STARTS[fill]}")
-    if not any(band is not None for band in bands):
-        notes.append("no band is one of the base's, which leaves little to transfer; compare with segapp train")
-    dropped = [band.name for index, band in enumerate(base.spec.bands) if index not in bands]
-    if base.spec.products and dropped and fill == "zero":
-        notes.append(
-            f"{', '.join(dropped)}: estimated from the bands that are left, as these went together for the base"
-        )
-    if base.known_classes and not all(kept[i] for i, b in enumerate(bands) if b is not None):
-        notes.append("units are unknown or differ, so matched bands are standardised by the new training pixels")
-    if base.known_classes:
-        for index, (source, keep) in enumerate(zip(bands, kept, strict=True)):
-            if source is None or not keep:
-                continue
-            mean, std = base.spec.normalization.mean[source], base.spec.normalization.std[source]
-            distance = abs(statistics.mean[index] - mean) / std
-            ratio = statistics.std[index] / std
-            if distance > _FAR or not 1 / 4 < ratio < 4:
-                notes.append(
-                    f"band {dataset.bands[index].name} lies far outside what the base was trained on: "
-                    f"{statistics.mean[index]:.4g} +- {statistics.std[index]:.4g}, the base {mean:.4g} +- {std:.4g}; "
-                    f"check scale and offset in {dataset.path}"
-                )
-    return notes

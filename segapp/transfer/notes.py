@@ -1,0 +1,63 @@
+"""What the plan of a transfer says beside its tables: how bands start, and what looks wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from segapp.dataset import Dataset
+from segapp.nets.adapt import BandFill
+from segapp.patches.statistics import BandStatistics
+from segapp.transfer.base import Base
+
+_FAR = 2.0
+"""Standard deviations of the base between its mean of a band and the new data's that are worth a note."""
+_STARTS: dict[BandFill, str] = {
+    "zero": "at zero",
+    "mean": "as the mean of all of the base's filters",
+    "components": "such that each filter of the base sees a principal component of theirs in place of a band",
+}
+
+
+def notes_on(
+    base: Base,
+    dataset: Dataset,
+    statistics: BandStatistics,
+    bands: Sequence[int | None],
+    kept: Sequence[bool],
+    fill: BandFill,
+) -> list[str]:
+    """Notes on how the base's bands and those of `dataset` go together.
+
+    For each new band `bands` names the base's that it is, and `kept` says whether it keeps the base's statistics;
+    `statistics` are those of the new training pixels, and `fill` is how filters of new bands start.
+    """
+    notes = []
+    if not base.known_classes:
+        notes.append(
+            f"{base.source} does not say which bands and units it takes; values go in as {dataset.path} gives them"
+        )
+    if None in bands:
+        notes.append(f"filters of new bands start {_STARTS[fill]}")
+    if not any(band is not None for band in bands):
+        notes.append("no band is one of the base's, which leaves little to transfer; compare with segapp train")
+    dropped = [band.name for index, band in enumerate(base.spec.bands) if index not in bands]
+    if base.spec.products and dropped and fill == "zero":
+        notes.append(
+            f"{', '.join(dropped)}: estimated from the bands that are left, as these went together for the base"
+        )
+    if base.known_classes and not all(kept[i] for i, b in enumerate(bands) if b is not None):
+        notes.append("units are unknown or differ, so matched bands are standardised by the new training pixels")
+    if base.known_classes:
+        for index, (source, keep) in enumerate(zip(bands, kept, strict=True)):
+            if source is None or not keep:
+                continue
+            mean, std = base.spec.normalization.mean[source], base.spec.normalization.std[source]
+            distance = abs(statistics.mean[index] - mean) / std
+            ratio = statistics.std[index] / std
+            if distance > _FAR or not 1 / 4 < ratio < 4:
+                notes.append(
+                    f"band {dataset.bands[index].name} lies far outside what the base was trained on: "
+                    f"{statistics.mean[index]:.4g} +- {statistics.std[index]:.4g}, the base {mean:.4g} +- {std:.4g}; "
+                    f"check scale and offset in {dataset.path}"
+                )
+    return notes
