@@ -34,7 +34,9 @@ from segapp.errors import InputError
     "--unlabelled", type=FILE, multiple=True, help="An image on which the base's word is kept; may be repeated."
 )
 @click.option(
-    "--new-bands", type=click.Choice(["zero", "mean", "components"]), help="How filters of bands new to the base start."
+    "--new-bands",
+    type=click.Choice(["zero", "mean", "discriminants"]),
+    help="How filters of bands new to the base start.",
 )
 @click.option("--head-init", type=click.Choice(["fitted", "copied", "random"]), help="Instead of the strategy's.")
 @click.option("--head-layer", help="The classifier layer of a .keras file, where it is not found.")

@@ -12,7 +12,7 @@ from keras import layers
 from segapp.errors import InputError
 from segapp.nets.graph import calls
 
-BandFill = Literal["zero", "mean", "components"]
+BandFill = Literal["zero", "mean", "discriminants"]
 _RIDGE = 0.01
 """Of the bands' mean size: bands that go together closely would else be told apart by their noise."""
 

@@ -1,18 +1,22 @@
-"""How bands go together over the training pixels: what predicts one from others, and what is common to many."""
+"""How bands go together over the training pixels: what predicts one from others, and what tells classes apart."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.linalg import eigh
 
+from segapp.classes import IGNORED_INDEX
 from segapp.model_spec import Normalization
 from segapp.nets.blocks import input_normalization
 from segapp.patches.statistics import spread_tiles
 from segapp.scenes.scene import Scene
 
+_RIDGE = 1e-3
+"""Of the bands' mean size."""
 _LEAST = 1e-6
-"""The share of the first component's size below which another is rounding, and left out."""
+"""What a principal component's size counts beside how far it takes classes apart: enough to put these in order."""
 
 
 def band_products(normalization: Normalization, scenes: Sequence[Scene]) -> np.ndarray:
@@ -33,17 +37,39 @@ def band_products(normalization: Normalization, scenes: Sequence[Scene]) -> np.n
     return products / max(number, 1)
 
 
-def principal_components(products: np.ndarray, count: int) -> np.ndarray:
-    """Weights (C, count) float64 that make standardised bands with these `products` (C, C) principal components.
+def discriminants(normalization: Normalization, scenes: Sequence[Scene], classes: int, count: int) -> np.ndarray:
+    """Weights (C, count) float64 that make standardised bands such mixtures as tell the classes of labels apart.
 
-    They are uncorrelated, each of size 1, the one that holds most of the bands first (Hotelling 1933); zero where the
-    bands hold fewer than `count`. The sign is such that a pixel bright in all bands is positive.
+    Fisher's linear discriminants (Fisher 1936; Rao 1948) of the scenes' labelled, valid pixels, the one first whose
+    classes lie farthest apart. There is one less of them than classes; principal components of what they leave follow.
+    All are uncorrelated and of size 1, and zero where the bands hold fewer than `count`.
     """
-    sizes, axes = np.linalg.eigh(products)  # in rising order
-    sizes, axes = sizes[::-1], axes[:, ::-1]
+    mean, std = np.array(normalization.mean), np.array(normalization.std)
+    pixels_of, sums = np.zeros(classes), np.zeros((classes, len(mean)))
+    products = np.zeros((len(mean), len(mean)))
+    for scene in scenes:
+        for tile in spread_tiles(scene.shape):
+            pixels, labels = scene.read(tile), scene.read_labels(tile)
+            taken = (labels != IGNORED_INDEX) & ~np.isnan(pixels[..., 0])
+            pixels = np.asarray(input_normalization(pixels[taken], mean, std, normalization.logarithm), np.float64)
+            products += pixels.T @ pixels
+            for index in np.unique(labels[taken]):
+                pixels_of[index] += np.count_nonzero(labels[taken] == index)
+                sums[index] += pixels[labels[taken] == index].sum(axis=0)
+    number = max(pixels_of.sum(), 1)
+    centre = sums.sum(axis=0) / number
+    total = products / number - np.outer(centre, centre)
+    apart = sums / np.maximum(pixels_of, 1)[:, np.newaxis] - centre
+    between = (apart.T * pixels_of / number) @ apart
+    size = np.trace(total)
+    if not size > 0:
+        return np.zeros((len(mean), count))
+    # Without a ridge the noise of bands that go together would be what tells a few labelled pixels apart.
+    ridged = total + _RIDGE * size / len(mean) * np.eye(len(mean))
+    _, axes = eigh(between + _LEAST * total @ total / size, ridged)
+    axes = axes[:, ::-1][:, :count]
     axes = axes * np.where(axes.sum(axis=0) < 0, -1.0, 1.0)
-    weights = np.zeros((len(products), count))
-    for index in range(min(weights.shape)):
-        if sizes[index] > _LEAST * sizes[0] > 0:
-            weights[:, index] = axes[:, index] / np.sqrt(sizes[index])
+    held = ((axes.T @ total) * axes.T).sum(axis=1) > 1 / 2  # of size 1; the rest is the ridge's
+    weights = np.zeros((len(mean), count))
+    weights[:, : axes.shape[1]] = axes * held
     return weights

@@ -80,8 +80,9 @@ def finetune(
     `strategy` is the name of one, a TOML file, or a `Strategy`. Classes continue the base's of their name;
     ``class_map={"water": ["lake", "river"]}`` says otherwise. `unlabelled` are images on which the base's word is to
     be kept. `new_bands` starts the filters of bands that the base does not have at "zero", as the "mean" of all its
-    filters, or such that these see principal "components" of the new bands in place of bands, which is for data that
-    shares none with the base; by default at zero, or by components where no band matches. `head_layer` names the
+    filters, or such that these see "discriminants" in place of bands, the mixtures of the new ones that tell the
+    classes apart best, which is for data that shares no band with the base; by default at zero, or by discriminants
+    where no band matches. `head_layer` names the
     classifier of a .keras file where it is not found.
 
     After every phase the model is scored on the validation scenes, or on a held-out part of the training scenes where

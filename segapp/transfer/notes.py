@@ -14,7 +14,7 @@ _FAR = 2.0
 _STARTS: dict[BandFill, str] = {
     "zero": "at zero",
     "mean": "as the mean of all of the base's filters",
-    "components": "such that each filter of the base sees a principal component of theirs in place of a band",
+    "discriminants": "such that these see, in place of bands, the mixtures of bands that tell the classes apart best",
 }
 
 

@@ -20,7 +20,7 @@ from segapp.model_spec import ModelSpec, Normalization, as_rows
 from segapp.nets.adapt import BandFill, band_mixing
 from segapp.nets.graph import analyse
 from segapp.patches.memory import hold_in_memory
-from segapp.patches.products import band_products, principal_components
+from segapp.patches.products import band_products, discriminants
 from segapp.patches.sampling import ClassPositions, find_class_positions
 from segapp.patches.statistics import BandStatistics, band_statistics
 from segapp.scenes.scene import Scene
@@ -111,10 +111,10 @@ def prepare(
 
     bands = _match(base, dataset)
     matched = any(band is not None for band in bands)
-    fill: BandFill = new_bands or ("zero" if matched else "components")
-    if fill == "components" and matched:
+    fill: BandFill = new_bands or ("zero" if matched else "discriminants")
+    if fill == "discriminants" and matched:
         raise InputError(
-            f"{dataset.path}: components need data that shares no band with {base.source}; let new bands "
+            f"{dataset.path}: discriminants need data that shares no band with {base.source}; let new bands "
             "start at zero or as the mean"
         )
     # A band keeps the base's mean and deviation where both sides have the same known unit.
@@ -139,8 +139,8 @@ def prepare(
         strategy = strategy.model_copy(update={"phases": phases})
     remembers = bool(strategy.memory > 0 and carried.sum() > 1)
     spec = spec.model_copy(update={"products": as_rows(band_products(spec.normalization, train_scenes))})
-    if fill == "components":
-        mixing = principal_components(np.array(spec.products), len(base.spec.bands))
+    if fill == "discriminants":
+        mixing = discriminants(spec.normalization, train_scenes, len(dataset.classes), len(base.spec.bands))
     else:
         products = np.array(base.spec.products) if base.spec.products else None
         mixing = band_mixing(bands, len(base.spec.bands), fill, products)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from segapp.classes import IGNORED_INDEX
 from segapp.model_spec import Normalization
 from segapp.nets.config import UNetConfig
 from segapp.nets.unet import unet
-from segapp.patches.products import band_products, principal_components
+from segapp.patches.products import band_products, discriminants
 from tests.toy import ToyScene
 
 
@@ -38,15 +41,37 @@ def test_products_are_those_of_what_the_networks_first_layer_gives(logarithm: bo
 
 
 @pytest.mark.parametrize(("bands", "sources", "count"), [(20, 12, 6), (20, 3, 6), (4, 4, 6)])
-def test_components_are_uncorrelated_and_of_size_one_as_far_as_bands_hold_them(
+def test_discriminants_are_uncorrelated_and_of_size_one_as_far_as_bands_hold_them(
     bands: int, sources: int, count: int
 ) -> None:
     scene = _scene(bands, sources)
     normalization = _normalization(scene)
-    weights = principal_components(band_products(normalization, [scene]), count)
+    weights = discriminants(normalization, [scene], 2, count)
     assert weights.shape == (bands, count)
     pixels = scene.pixels[~np.isnan(scene.pixels[..., 0])]
     seen = ((pixels - normalization.mean) / normalization.std) @ weights
     held = min(bands, sources, count)
-    np.testing.assert_allclose(seen.T @ seen / len(seen), np.diag([1.0] * held + [0.0] * (count - held)), atol=1e-2)
+    np.testing.assert_allclose(seen.T @ seen / len(seen), np.diag([1.0] * held + [0.0] * (count - held)), atol=0.1)
     assert (weights.sum(axis=0) >= 0).all() and not weights[:, held:].any()
+
+
+@given(seed=st.integers(0, 1000), classes=st.integers(2, 5))
+def test_discriminants_see_a_weak_difference_of_classes_and_not_the_strong_light(seed: int, classes: int) -> None:
+    """The classes differ in one direction among eight bands that light makes bright together; half is unlabelled."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(classes, size=(40, 60))
+    difference = rng.normal(size=8)
+    difference -= difference.mean()
+    pixels = 50 + 5 * rng.normal(size=(40, 60, 1)) + 0.2 * rng.normal(size=(40, 60, 8))
+    pixels += labels[..., np.newaxis] * difference / np.linalg.norm(difference)
+    scene = ToyScene(pixels, np.where(rng.random(labels.shape) < 0.5, labels, IGNORED_INDEX))
+    normalization = _normalization(scene)
+    first = ((pixels - normalization.mean) / normalization.std) @ discriminants(normalization, [scene], classes, 3)[
+        :, 0
+    ]
+    assert abs(np.corrcoef(first.ravel(), labels.ravel())[0, 1]) > 0.9
+
+
+def test_of_bands_that_never_change_there_are_no_discriminants() -> None:
+    flat = Normalization(mean=(5.0, 5.0), std=(1.0, 1.0))
+    assert not discriminants(flat, [ToyScene(np.full((9, 9, 2), 5.0), np.zeros((9, 9)))], 2, 3).any()
