@@ -73,3 +73,14 @@ def discriminants(normalization: Normalization, scenes: Sequence[Scene], classes
     weights = np.zeros((len(mean), count))
     weights[:, : axes.shape[1]] = axes * held
     return weights
+
+
+def colouring(products: np.ndarray) -> np.ndarray:
+    """Weights (C, C) float64 that make uncorrelated values of size 1 go together as bands with these `products` do.
+
+    The first runs along the bands' principal axis, the next along the second, so that `discriminants` look to a network
+    like the bands it was trained on (Sun, Feng and Saenko 2016, arXiv 1511.05547).
+    """
+    sizes, axes = np.linalg.eigh(products)  # in rising order
+    axes = axes * np.where(axes.sum(axis=0) < 0, -1.0, 1.0)
+    return (axes * np.sqrt(np.maximum(sizes, 0)))[:, ::-1].T

@@ -20,7 +20,7 @@ from segapp.model_spec import ModelSpec, Normalization, as_rows
 from segapp.nets.adapt import BandFill, band_mixing
 from segapp.nets.graph import analyse
 from segapp.patches.memory import hold_in_memory
-from segapp.patches.products import band_products, discriminants
+from segapp.patches.products import band_products, colouring, discriminants
 from segapp.patches.sampling import ClassPositions, find_class_positions
 from segapp.patches.statistics import BandStatistics, band_statistics
 from segapp.scenes.scene import Scene
@@ -139,10 +139,12 @@ def prepare(
         strategy = strategy.model_copy(update={"phases": phases})
     remembers = bool(strategy.memory > 0 and carried.sum() > 1)
     spec = spec.model_copy(update={"products": as_rows(band_products(spec.normalization, train_scenes))})
+    products = np.array(base.spec.products) if base.spec.products else None
     if fill == "discriminants":
         mixing = discriminants(spec.normalization, train_scenes, len(dataset.classes), len(base.spec.bands))
+        if products is not None:
+            mixing = mixing @ colouring(products)
     else:
-        products = np.array(base.spec.products) if base.spec.products else None
         mixing = band_mixing(bands, len(base.spec.bands), fill, products)
     network = transplant(base, spec, mixing)
     _check_patches(strategy, analyse(network).stride, unlabelled, remembers)

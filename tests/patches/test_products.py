@@ -12,7 +12,7 @@ from segapp.classes import IGNORED_INDEX
 from segapp.model_spec import Normalization
 from segapp.nets.config import UNetConfig
 from segapp.nets.unet import unet
-from segapp.patches.products import band_products, discriminants
+from segapp.patches.products import band_products, colouring, discriminants
 from tests.toy import ToyScene
 
 
@@ -70,6 +70,18 @@ def test_discriminants_see_a_weak_difference_of_classes_and_not_the_strong_light
         :, 0
     ]
     assert abs(np.corrcoef(first.ravel(), labels.ravel())[0, 1]) > 0.9
+
+
+@given(seed=st.integers(0, 1000), bands=st.integers(1, 8))
+def test_coloured_values_go_together_as_the_bands_do_the_first_along_their_principal_axis(
+    seed: int, bands: int
+) -> None:
+    mixed = np.random.default_rng(seed).normal(size=(bands, bands))
+    products = mixed @ mixed.T
+    weights = colouring(products)
+    np.testing.assert_allclose(weights.T @ weights, products, atol=1e-8)
+    sizes = (weights**2).sum(axis=1)
+    assert (np.diff(sizes) <= 1e-9).all() and sizes[0] == pytest.approx(np.linalg.eigvalsh(products)[-1])
 
 
 def test_of_bands_that_never_change_there_are_no_discriminants() -> None:
