@@ -2,7 +2,8 @@
 
     python tools/bench_head.py [--steps 300] [--pixels 20000] [--seed 0]
 
-Both work on the same frozen body and are scored on the same validation scenes in the same run. The fit's time holds
+Both work on the same frozen body, favour rare classes as the strategy `head` does, and are scored on the same
+validation scenes in the same run. The fit's time holds
 all it needs: finding the classes' pixels, the feature passes, the search for the penalty. The steps' time holds the
 batches and the steps (AdamW, 8 patches of 128 pixels, a random head), without tracing and without validation.
 """
@@ -33,6 +34,7 @@ from segapp.prediction.tensorflow_engine import TensorFlowEngine
 from segapp.scenes.scene import Scene
 from segapp.training.validation import validate_on
 from segapp.transfer.head import FittedHead, choose_penalty, sample_features
+from segapp.transfer.strategy import read_strategy
 
 BASE = Path(__file__).parents[1] / "models" / "unet6"
 DATA = Path(__file__).parent / "datasets" / "water12_water.toml"
@@ -51,12 +53,18 @@ def with_new_head(base: keras.Model, classes: int) -> keras.Model:
 
 
 def fit(
-    model: keras.Model, train: Sequence[Scene], val: Sequence[Scene], classes: int, pixels: int, seed: int
+    model: keras.Model,
+    train: Sequence[Scene],
+    val: Sequence[Scene],
+    classes: int,
+    pixels: int,
+    balance: float,
+    seed: int,
 ) -> tuple[FittedHead, float, float]:
     """Fit the head and set it; the head, and the seconds of the feature passes and of the search."""
     started = time.perf_counter()
     samples = [
-        sample_features(model, "head", scenes, find_class_positions(scenes, classes, seed), pixels, 0.0, seed)
+        sample_features(model, "head", scenes, find_class_positions(scenes, classes, seed), pixels, balance, seed)
         for scenes in (train, val)
     ]
     sampled = time.perf_counter()
@@ -118,9 +126,11 @@ def main(steps: int, pixels: int, seed: int) -> None:
         table.add_row(name, f"{seconds:.2f}", f"{result.matrix.mean_iou:.4f}", f"{result.loss:.4f}")
         return float(result.matrix.mean_iou)
 
-    found, passes, search = fit(model, train, val, classes, pixels, seed)
+    sampling = read_strategy("head").sampling
+    found, passes, search = fit(model, train, val, classes, pixels, sampling.balance, seed)
     fitted = score(f"fitted, penalty {found.penalty:g}", passes + search)
-    stream = PatchStream(PatchSource(train, PATCH, seed), Augmentation(), band_statistics(train))
+    source = PatchSource(train, PATCH, seed, sampling, find_class_positions(train, classes, seed))
+    stream = PatchStream(source, Augmentation(), band_statistics(train))
     by_rate = []
     for rate in RATES:
         seconds = take_steps(model, stream, steps, rate, seed)

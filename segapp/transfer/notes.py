@@ -18,18 +18,41 @@ _STARTS: dict[BandFill, str] = {
 }
 
 
+def far_outside(
+    base: Base, dataset: Dataset, statistics: BandStatistics, bands: Sequence[int | None], kept: Sequence[bool]
+) -> list[str]:
+    """Notes on new bands that could keep the base's statistics but lie far outside what the base was trained on.
+
+    For each new band `bands` names the base's that it is, and `kept` says whether it keeps the base's statistics;
+    `statistics` are those of the new training pixels.
+    """
+    notes = []
+    for index, (source, keep) in enumerate(zip(bands, kept, strict=True)):
+        if source is None or not keep or not base.known_classes:
+            continue
+        mean, std = base.spec.normalization.mean[source], base.spec.normalization.std[source]
+        distance = abs(statistics.mean[index] - mean) / std
+        ratio = statistics.std[index] / std
+        if distance > _FAR or not 1 / 4 < ratio < 4:
+            notes.append(
+                f"band {dataset.bands[index].name} lies far outside what the base was trained on: "
+                f"{statistics.mean[index]:.4g} +- {statistics.std[index]:.4g}, the base {mean:.4g} +- {std:.4g}; "
+                f"check scale and offset in {dataset.path}"
+            )
+    return notes
+
+
 def notes_on(
     base: Base,
     dataset: Dataset,
-    statistics: BandStatistics,
     bands: Sequence[int | None],
     kept: Sequence[bool],
     fill: BandFill,
+    far: Sequence[str],
 ) -> list[str]:
     """Notes on how the base's bands and those of `dataset` go together.
 
-    For each new band `bands` names the base's that it is, and `kept` says whether it keeps the base's statistics;
-    `statistics` are those of the new training pixels, and `fill` is how filters of new bands start.
+    `bands` and `kept` are as in `far_outside`, `far` are its notes, and `fill` is how filters of new bands start.
     """
     notes = []
     if not base.known_classes:
@@ -39,25 +62,13 @@ def notes_on(
     if None in bands:
         notes.append(f"filters of new bands start {_STARTS[fill]}")
     if not any(band is not None for band in bands):
-        notes.append("no band is one of the base's, which leaves little to transfer; compare with segapp train")
+        notes.append("no band is one of the base's; compare with segapp train")
     dropped = [band.name for index, band in enumerate(base.spec.bands) if index not in bands]
     if base.spec.products and dropped and fill == "zero":
         notes.append(
             f"{', '.join(dropped)}: estimated from the bands that are left, as these went together for the base"
         )
     if base.known_classes and not all(kept[i] for i, b in enumerate(bands) if b is not None):
-        notes.append("units are unknown or differ, so matched bands are standardised by the new training pixels")
-    if base.known_classes:
-        for index, (source, keep) in enumerate(zip(bands, kept, strict=True)):
-            if source is None or not keep:
-                continue
-            mean, std = base.spec.normalization.mean[source], base.spec.normalization.std[source]
-            distance = abs(statistics.mean[index] - mean) / std
-            ratio = statistics.std[index] / std
-            if distance > _FAR or not 1 / 4 < ratio < 4:
-                notes.append(
-                    f"band {dataset.bands[index].name} lies far outside what the base was trained on: "
-                    f"{statistics.mean[index]:.4g} +- {statistics.std[index]:.4g}, the base {mean:.4g} +- {std:.4g}; "
-                    f"check scale and offset in {dataset.path}"
-                )
-    return notes
+        why = "bands lie far outside the base's" if far else "units are unknown or differ"
+        notes.append(f"{why}, so matched bands are standardised by the new training pixels")
+    return [*notes, *far]

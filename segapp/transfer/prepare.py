@@ -27,7 +27,7 @@ from segapp.scenes.scene import Scene
 from segapp.training.freezing import LayerTreatment, assign_treatments
 from segapp.transfer.base import Base
 from segapp.transfer.guard import hold_out
-from segapp.transfer.notes import notes_on
+from segapp.transfer.notes import far_outside, notes_on
 from segapp.transfer.plan import BandPlan, BlockPlan, ClassPlan, PhasePlan, Plan
 from segapp.transfer.strategy import Phase, Strategy
 from segapp.transfer.surgery import fresh_head_name, transplant
@@ -117,8 +117,14 @@ def prepare(
             f"{dataset.path}: discriminants need data that shares no band with {base.source}; let new bands "
             "start at zero or as the mean"
         )
-    # A band keeps the base's mean and deviation where both sides have the same known unit.
+    carried = np.array([bool(sources) for sources in classes])
+    base_competes = bool(carried.all()) and strategy.head != "random"
+    # A band keeps the base's mean and deviation where both sides have the same known unit, unless bands lie so far
+    # outside that the base hardly sees them, and it cannot be written as it is anyway.
     kept = [source is not None and _same_unit(base, dataset, source, i) for i, source in enumerate(bands)]
+    far = far_outside(base, dataset, statistics, bands, kept)
+    if far and not base_competes:
+        kept = [False] * len(kept)
     spec = ModelSpec(
         schema=1,
         name=dataset.name,
@@ -129,11 +135,9 @@ def prepare(
         head=fresh_head_name(base),
         patch_size=strategy.patch_size,
     )
-    carried = np.array([bool(sources) for sources in classes])
     if strategy.head == "copied" and not carried.all():
         new = ", ".join(name for name, c in zip(dataset.classes.names, carried, strict=True) if not c)
         raise InputError(f"{dataset.path}: {new} cannot be copied from {base.source}; use a fitted head")
-    base_competes = bool(carried.all()) and strategy.head != "random"
     if base_competes or not (held_out and strategy.guard):
         phases = tuple(phase for phase in strategy.phases if not phase.held_out)
         strategy = strategy.model_copy(update={"phases": phases})
@@ -174,7 +178,7 @@ def prepare(
         remembered=tuple(name for name, s in zip(dataset.classes.names, silent, strict=True) if s),
         phases=tuple(_phase_plan(strategy, phase, network, len(train_scenes)) for phase in strategy.phases),
         notes=(
-            *notes_on(base, dataset, statistics, bands, kept, fill),
+            *notes_on(base, dataset, bands, kept, fill, far),
             *(f"phase {p.name} learns what was held out and is not judged" for p in strategy.phases if p.held_out),
         ),
     )

@@ -74,6 +74,22 @@ def test_data_far_outside_the_bases_is_noted_with_both_figures(base: Base, datas
     assert not _prepare(base, dataset()).plan.notes
 
 
+@pytest.mark.parametrize("far", [True, False])
+@pytest.mark.parametrize("new_class", [True, False])
+def test_only_far_data_with_new_classes_are_standardised_by_themselves(
+    base: Base, dataset: Callable[..., Path], far: bool, new_class: bool
+) -> None:
+    names = ["something new", *NAMES[1:]] if new_class else NAMES
+    scale = 'scale = 0.001\nunit = "reflectance"'
+    transfer = _prepare(base, dataset(classes=names, **({"image": scale} if far else {})))
+    own = far and new_class
+    source = transfer.statistics if own else base.spec.normalization
+    assert transfer.spec.normalization.mean == tuple(source.mean)
+    assert {band.statistics for band in transfer.plan.bands} == {"of the new training pixels" if own else "the base's"}
+    said = "bands lie far outside the base's, so matched bands are standardised by the new training pixels"
+    assert (said in transfer.plan.notes) == own
+
+
 def test_bands_that_none_matches_start_as_discriminants_unless_told_otherwise(
     base: Base, dataset: Callable[..., Path]
 ) -> None:
