@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from segapp.dataset import Dataset
 from segapp.nets.adapt import BandFill
 from segapp.patches.statistics import BandStatistics
 from segapp.transfer.base import Base
 
-_FAR = 2.0
+FAR = 2.0
 """Standard deviations of the base between its mean of a band and the new data's that are worth a note."""
 _STARTS: dict[BandFill, str] = {
     "zero": "at zero",
@@ -18,41 +20,33 @@ _STARTS: dict[BandFill, str] = {
 }
 
 
-def far_outside(
-    base: Base, dataset: Dataset, statistics: BandStatistics, bands: Sequence[int | None], kept: Sequence[bool]
-) -> list[str]:
-    """Notes on new bands that could keep the base's statistics but lie far outside what the base was trained on.
+def distances(base: Base, statistics: BandStatistics, bands: Sequence[int | None], kept: Sequence[bool]) -> np.ndarray:
+    """How far the new training pixels' mean of each band lies from the base's, (C,) in standard deviations of the base.
 
-    For each new band `bands` names the base's that it is, and `kept` says whether it keeps the base's statistics;
-    `statistics` are those of the new training pixels.
+    For each new band `bands` names the base's that it is, and `kept` says whether it can keep the base's statistics; NaN
+    where it cannot.
     """
-    notes = []
+    theirs = base.spec.normalization
+    found = np.full(len(bands), np.nan)
     for index, (source, keep) in enumerate(zip(bands, kept, strict=True)):
-        if source is None or not keep or not base.known_classes:
-            continue
-        mean, std = base.spec.normalization.mean[source], base.spec.normalization.std[source]
-        distance = abs(statistics.mean[index] - mean) / std
-        ratio = statistics.std[index] / std
-        if distance > _FAR or not 1 / 4 < ratio < 4:
-            notes.append(
-                f"band {dataset.bands[index].name} lies far outside what the base was trained on: "
-                f"{statistics.mean[index]:.4g} +- {statistics.std[index]:.4g}, the base {mean:.4g} +- {std:.4g}; "
-                f"check scale and offset in {dataset.path}"
-            )
-    return notes
+        if source is not None and keep and base.known_classes:
+            found[index] = abs(statistics.mean[index] - theirs.mean[source]) / theirs.std[source]
+    return found
 
 
 def notes_on(
     base: Base,
     dataset: Dataset,
+    statistics: BandStatistics,
     bands: Sequence[int | None],
     kept: Sequence[bool],
     fill: BandFill,
-    far: Sequence[str],
+    own: bool,
 ) -> list[str]:
     """Notes on how the base's bands and those of `dataset` go together.
 
-    `bands` and `kept` are as in `far_outside`, `far` are its notes, and `fill` is how filters of new bands start.
+    `bands` and `kept` are as in `distances`, `fill` is how filters of new bands start, and `own` says whether all bands
+    are standardised by the new training pixels because they lie far outside.
     """
     notes = []
     if not base.known_classes:
@@ -68,7 +62,18 @@ def notes_on(
         notes.append(
             f"{', '.join(dropped)}: estimated from the bands that are left, as these went together for the base"
         )
-    if base.known_classes and not all(kept[i] for i, b in enumerate(bands) if b is not None):
-        why = "bands lie far outside the base's" if far else "units are unknown or differ"
+    if own or (base.known_classes and not all(kept[i] for i, b in enumerate(bands) if b is not None)):
+        why = "bands lie far outside the base's" if own else "units are unknown or differ"
         notes.append(f"{why}, so matched bands are standardised by the new training pixels")
-    return [*notes, *far]
+    for index, distance in enumerate(distances(base, statistics, bands, kept)):
+        source = bands[index]
+        if source is None or np.isnan(distance):
+            continue
+        mean, std = base.spec.normalization.mean[source], base.spec.normalization.std[source]
+        if distance > FAR or not 1 / 4 < statistics.std[index] / std < 4:
+            notes.append(
+                f"band {dataset.bands[index].name} lies far outside what the base was trained on: "
+                f"{statistics.mean[index]:.4g} +- {statistics.std[index]:.4g}, the base {mean:.4g} +- {std:.4g}; "
+                f"check scale and offset in {dataset.path}"
+            )
+    return notes

@@ -27,7 +27,7 @@ from segapp.scenes.scene import Scene
 from segapp.training.freezing import LayerTreatment, assign_treatments
 from segapp.transfer.base import Base
 from segapp.transfer.guard import hold_out
-from segapp.transfer.notes import far_outside, notes_on
+from segapp.transfer.notes import FAR, distances, notes_on
 from segapp.transfer.plan import BandPlan, BlockPlan, ClassPlan, PhasePlan, Plan
 from segapp.transfer.strategy import Phase, Strategy
 from segapp.transfer.surgery import fresh_head_name, transplant
@@ -121,10 +121,9 @@ def prepare(
     base_competes = bool(carried.all()) and strategy.head != "random"
     # A band keeps the base's mean and deviation where both sides have the same known unit, unless bands lie so far
     # outside that the base hardly sees them, and it cannot be written as it is anyway.
-    kept = [source is not None and _same_unit(base, dataset, source, i) for i, source in enumerate(bands)]
-    far = far_outside(base, dataset, statistics, bands, kept)
-    if far and not base_competes:
-        kept = [False] * len(kept)
+    comparable = [source is not None and _same_unit(base, dataset, source, i) for i, source in enumerate(bands)]
+    own = not base_competes and bool((distances(base, statistics, bands, comparable) > FAR).any())
+    kept = [False] * len(bands) if own else comparable
     spec = ModelSpec(
         schema=1,
         name=dataset.name,
@@ -178,7 +177,7 @@ def prepare(
         remembered=tuple(name for name, s in zip(dataset.classes.names, silent, strict=True) if s),
         phases=tuple(_phase_plan(strategy, phase, network, len(train_scenes)) for phase in strategy.phases),
         notes=(
-            *notes_on(base, dataset, bands, kept, fill, far),
+            *notes_on(base, dataset, statistics, bands, comparable, fill, own),
             *(f"phase {p.name} learns what was held out and is not judged" for p in strategy.phases if p.held_out),
         ),
     )
