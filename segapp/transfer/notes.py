@@ -23,8 +23,8 @@ _STARTS: dict[BandFill, str] = {
 def distances(base: Base, statistics: BandStatistics, bands: Sequence[int | None], kept: Sequence[bool]) -> np.ndarray:
     """How far the new training pixels' mean of each band lies from the base's, (C,) in standard deviations of the base.
 
-    For each new band `bands` names the base's that it is, and `kept` says whether it can keep the base's statistics; NaN
-    where it cannot.
+    For each new band `bands` names the base's that it is, and `kept` says whether it can keep the base's statistics;
+    NaN where it cannot.
     """
     theirs = base.spec.normalization
     found = np.full(len(bands), np.nan)
