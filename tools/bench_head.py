@@ -3,9 +3,9 @@
     python tools/bench_head.py [--steps 300] [--pixels 20000] [--seed 0]
 
 Both work on the same frozen body, favour rare classes as the strategy `head` does, and are scored on the same
-validation scenes in the same run. The fit's time holds
-all it needs: finding the classes' pixels, the feature passes, the search for the penalty. The steps' time holds the
-batches and the steps (AdamW, 8 patches of 128 pixels, a random head), without tracing and without validation.
+validation scenes in the same run. The fit's time holds all it needs: finding the classes' pixels, the feature passes,
+the search for the penalty. The steps' time holds the batches and the steps (AdamW, 8 patches of 128 pixels, a random
+head), without tracing and without validation.
 """
 
 from __future__ import annotations

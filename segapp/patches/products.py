@@ -25,13 +25,11 @@ def band_products(normalization: Normalization, scenes: Sequence[Scene]) -> np.n
     Taken over the tiles that band statistics are taken over. Zero is a band's centre, so these are its covariances
     where the network standardises values, and about that where it standardises logarithms.
     """
-    mean, std = np.array(normalization.mean), np.array(normalization.std)
-    number, products = 0, np.zeros((len(mean), len(mean)))
+    number, products = 0, np.zeros((len(normalization.mean), len(normalization.mean)))
     for scene in scenes:
         for tile in spread_tiles(scene.shape):
             pixels = scene.read(tile)
-            pixels = pixels[~np.isnan(pixels[..., 0])]
-            pixels = np.asarray(input_normalization(pixels, mean, std, normalization.logarithm), np.float64)
+            pixels = _standardised(pixels[~np.isnan(pixels[..., 0])], normalization)
             number += len(pixels)
             products += pixels.T @ pixels
     return products / max(number, 1)
@@ -42,16 +40,15 @@ def discriminants(normalization: Normalization, scenes: Sequence[Scene], classes
 
     Fisher's linear discriminants (Fisher 1936; Rao 1948) of the scenes' labelled, valid pixels, the one first whose
     classes lie farthest apart. There is one less of them than classes; principal components of what they leave follow.
-    All are uncorrelated and of size 1, and zero where the bands hold fewer than `count`.
+    But for a small ridge all are uncorrelated and of size 1, and zero where the bands hold fewer than `count`.
     """
-    mean, std = np.array(normalization.mean), np.array(normalization.std)
-    pixels_of, sums = np.zeros(classes), np.zeros((classes, len(mean)))
-    products = np.zeros((len(mean), len(mean)))
+    bands = len(normalization.mean)
+    pixels_of, sums, products = np.zeros(classes), np.zeros((classes, bands)), np.zeros((bands, bands))
     for scene in scenes:
         for tile in spread_tiles(scene.shape):
             pixels, labels = scene.read(tile), scene.read_labels(tile)
             taken = (labels != IGNORED_INDEX) & ~np.isnan(pixels[..., 0])
-            pixels = np.asarray(input_normalization(pixels[taken], mean, std, normalization.logarithm), np.float64)
+            pixels = _standardised(pixels[taken], normalization)
             products += pixels.T @ pixels
             for index in np.unique(labels[taken]):
                 pixels_of[index] += np.count_nonzero(labels[taken] == index)
@@ -63,14 +60,14 @@ def discriminants(normalization: Normalization, scenes: Sequence[Scene], classes
     between = (apart.T * pixels_of / number) @ apart
     size = np.trace(total)
     if not size > 0:
-        return np.zeros((len(mean), count))
+        return np.zeros((bands, count))
     # Without a ridge the noise of bands that go together would be what tells a few labelled pixels apart.
-    ridged = total + _RIDGE * size / len(mean) * np.eye(len(mean))
+    ridged = total + _RIDGE * size / bands * np.eye(bands)
     _, axes = eigh(between + _LEAST * total @ total / size, ridged)
     axes = axes[:, ::-1][:, :count]
     axes = axes * np.where(axes.sum(axis=0) < 0, -1.0, 1.0)
     held = ((axes.T @ total) * axes.T).sum(axis=1) > 1 / 2  # of size 1; the rest is the ridge's
-    weights = np.zeros((len(mean), count))
+    weights = np.zeros((bands, count))
     weights[:, : axes.shape[1]] = axes * held
     return weights
 
@@ -84,3 +81,9 @@ def colouring(products: np.ndarray) -> np.ndarray:
     sizes, axes = np.linalg.eigh(products)  # in rising order
     axes = axes * np.where(axes.sum(axis=0) < 0, -1.0, 1.0)
     return (axes * np.sqrt(np.maximum(sizes, 0)))[:, ::-1].T
+
+
+def _standardised(pixels: np.ndarray, normalization: Normalization) -> np.ndarray:
+    """(n, C) pixels as a network standardises them, float64."""
+    mean, std = np.array(normalization.mean), np.array(normalization.std)
+    return np.asarray(input_normalization(pixels, mean, std, normalization.logarithm), np.float64)

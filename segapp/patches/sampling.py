@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from pydantic import Field
@@ -42,7 +43,7 @@ class ClassPositions:
     pixels: np.ndarray
     """(K,) int64: labelled pixels of each class."""
 
-    @property
+    @cached_property
     def share(self) -> np.ndarray:
         """(K,) float64: each class's share of all labelled pixels."""
         return self.pixels / max(1, self.pixels.sum())

@@ -39,38 +39,38 @@ def notes_on(
     dataset: Dataset,
     statistics: BandStatistics,
     bands: Sequence[int | None],
-    kept: Sequence[bool],
+    distance: np.ndarray,
     fill: BandFill,
     own: bool,
 ) -> list[str]:
     """Notes on how the base's bands and those of `dataset` go together.
 
-    `bands` and `kept` are as in `distances`, `fill` is how filters of new bands start, and `own` says whether all bands
-    are standardised by the new training pixels because they lie far outside.
+    `bands` are as in `distances`, `distance` is what it gave, `fill` is how filters of new bands start, and `own` says
+    whether all bands are standardised by the new training pixels because they lie far outside.
     """
     notes = []
+    matched = [index for index, source in enumerate(bands) if source is not None]
     if not base.known_classes:
         notes.append(
             f"{base.source} does not say which bands and units it takes; values go in as {dataset.path} gives them"
         )
     if None in bands:
         notes.append(f"filters of new bands start {_STARTS[fill]}")
-    if not any(band is not None for band in bands):
+    if not matched:
         notes.append("no band is one of the base's; compare with segapp train")
     dropped = [band.name for index, band in enumerate(base.spec.bands) if index not in bands]
     if base.spec.products and dropped and fill == "zero":
         notes.append(
             f"{', '.join(dropped)}: estimated from the bands that are left, as these went together for the base"
         )
-    if own or (base.known_classes and not all(kept[i] for i, b in enumerate(bands) if b is not None)):
+    if own or (base.known_classes and np.isnan(distance[matched]).any()):
         why = "bands lie far outside the base's" if own else "units are unknown or differ"
         notes.append(f"{why}, so matched bands are standardised by the new training pixels")
-    for index, distance in enumerate(distances(base, statistics, bands, kept)):
-        source = bands[index]
-        if source is None or np.isnan(distance):
+    for index, source in enumerate(bands):
+        if source is None or np.isnan(distance[index]):
             continue
         mean, std = base.spec.normalization.mean[source], base.spec.normalization.std[source]
-        if distance > FAR or not 1 / 4 < statistics.std[index] / std < 4:
+        if distance[index] > FAR or not 1 / 4 < statistics.std[index] / std < 4:
             notes.append(
                 f"band {dataset.bands[index].name} lies far outside what the base was trained on: "
                 f"{statistics.mean[index]:.4g} +- {statistics.std[index]:.4g}, the base {mean:.4g} +- {std:.4g}; "

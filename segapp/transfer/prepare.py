@@ -122,7 +122,8 @@ def prepare(
     # A band keeps the base's mean and deviation where both sides have the same known unit, unless bands lie so far
     # outside that the base hardly sees them, and it cannot be written as it is anyway.
     comparable = [source is not None and _same_unit(base, dataset, source, i) for i, source in enumerate(bands)]
-    own = not base_competes and bool((distances(base, statistics, bands, comparable) > FAR).any())
+    distance = distances(base, statistics, bands, comparable)
+    own = not base_competes and bool((distance > FAR).any())
     kept = [False] * len(bands) if own else comparable
     spec = ModelSpec(
         schema=1,
@@ -177,7 +178,7 @@ def prepare(
         remembered=tuple(name for name, s in zip(dataset.classes.names, silent, strict=True) if s),
         phases=tuple(_phase_plan(strategy, phase, network, len(train_scenes)) for phase in strategy.phases),
         notes=(
-            *notes_on(base, dataset, statistics, bands, comparable, fill, own),
+            *notes_on(base, dataset, statistics, bands, distance, fill, own),
             *(f"phase {p.name} learns what was held out and is not judged" for p in strategy.phases if p.held_out),
         ),
     )

@@ -15,7 +15,7 @@ from segapp.dataset import read_dataset
 from segapp.errors import InputError
 from segapp.landscape import BANDS
 from segapp.model_spec import as_rows
-from segapp.patches.products import band_products
+from segapp.patches.products import band_products, colouring, discriminants
 from segapp.transfer.base import Base, read_base
 from segapp.transfer.prepare import Transfer, prepare
 from segapp.transfer.surgery import copied_head
@@ -97,8 +97,12 @@ def test_bands_that_none_matches_start_as_discriminants_unless_told_otherwise(
     data = dataset(image=f"names = [{names}]")
     transfer = _prepare(base, data)
     assert any("tell the classes apart best" in note for note in transfer.plan.notes)
-    seen = transfer.mixing.T @ np.array(transfer.spec.products) @ transfer.mixing
-    np.testing.assert_allclose(seen, np.eye(6), atol=0.15)  # of one size and uncorrelated, but for the ridge
+    found = discriminants(transfer.spec.normalization, transfer.train_scenes, len(NAMES), 6)
+    np.testing.assert_array_equal(transfer.mixing, found)
+    assert np.linalg.matrix_rank(found) == 6
+    products = np.array(transfer.spec.products)
+    coloured = replace(base, spec=base.spec.model_copy(update={"products": as_rows(products)}))
+    np.testing.assert_array_equal(_prepare(coloured, data).mixing, found @ colouring(products))
     assert not _prepare(base, data, new_bands="zero").mixing.any()
     np.testing.assert_array_equal(_prepare(base, data, new_bands="mean").mixing, np.full((6, 6), 1 / 6))
     with pytest.raises(InputError, match="discriminants need data that shares no band with"):
