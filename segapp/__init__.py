@@ -25,11 +25,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from segapp.bundle import load
     from segapp.conversion.convert import convert
-    from segapp.dataset import read_dataset
+    from segapp.data.dataset import read_dataset
     from segapp.errors import InputError
     from segapp.evaluation.evaluate import evaluate
+    from segapp.model.bundle import load
     from segapp.prediction.predict import predict
     from segapp.reporting.report import report
     from segapp.serving.export import export
@@ -47,9 +47,9 @@ _HOME = {
     "evaluate": "segapp.evaluation.evaluate",
     "export": "segapp.serving.export",
     "finetune": "segapp.transfer.finetune",
-    "load": "segapp.bundle",
+    "load": "segapp.model.bundle",
     "predict": "segapp.prediction.predict",
-    "read_dataset": "segapp.dataset",
+    "read_dataset": "segapp.data.dataset",
     "report": "segapp.reporting.report",
     "train": "segapp.training.train",
     "view": "segapp.viewing.view",

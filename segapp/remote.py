@@ -1,7 +1,7 @@
 """Remote places, as ``s3://bucket/models/x``, through TensorFlow's file systems; s3:// needs tensorflow-io.
 
 Nobody works there: what reads a model gets a copy, and what makes one works in a local folder that is uploaded, the
-file that makes it whole last, so that no reader finds half of it (`segapp.remote_output`).
+file that makes it whole last, so that no reader finds half of it (`segapp.training.mirror`).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset.toml of four made-up scenes of 96 x 96 pixels: two to train, one to validate, one to test."""
-    from segapp.samples import write_samples
+    from segapp.samples.write import write_samples
 
     return write_samples(tmp_path_factory.mktemp("samples") / "scenes", scenes=4, size=96)
 

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from skimage.io import imsave
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from segapp.bundle import read_spec
 from segapp.cli import main
+from segapp.model.bundle import read_spec
 from tests.scenes.test_mat import write_mat73, write_opaque
 
 
@@ -85,9 +85,17 @@ def test_the_help_tells_the_exit_codes() -> None:
 
 
 def test_readers_windows_and_metrics_load_neither_tensorflow_nor_keras() -> None:
-    rooms = ["dataset", "inspection", "windows", "bundle", "samples", "prediction.tiles", "training.recipe"]
-    rooms += ["prediction.predict", "prediction.inputs", "prediction.writers", "prediction.polygons"]
-    rooms += ["transfer.strategy", "training.treatment", "transfer.plan", "card"]
+    rooms = [
+        "data.dataset",
+        "data.inspection",
+        "windows",
+        "model.bundle",
+        "samples.write",
+        "inference.tiles",
+        "training.recipe",
+    ]
+    rooms += ["prediction.predict", "prediction.inputs", "maps.writers", "maps.polygons"]
+    rooms += ["transfer.strategy", "training.treatment", "transfer.plan", "model.card"]
     rooms += [
         "reporting.report",
         "viewing.view",

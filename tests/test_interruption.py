@@ -47,13 +47,13 @@ def _interrupted(
 
 @pytest.mark.parametrize(("by", "code"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
 def test_inspect(by: signal.Signals, code: int, samples: Path, tmp_path: Path) -> None:
-    target = "segapp.inspection.inspect_dataset"
+    target = "segapp.data.inspection.inspect_dataset"
     assert _interrupted(target, 1, tmp_path, ["inspect", samples], by) == (code, NOTHING)
 
 
 def test_in_a_pipe_it_is_one_line(samples: Path, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    command = held_at("segapp.inspection.inspect_dataset", 1, ready, ["inspect", samples])
+    command = held_at("segapp.data.inspection.inspect_dataset", 1, ready, ["inspect", samples])
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interruptions
     )

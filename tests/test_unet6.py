@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import segapp
-from segapp.bundle import read_spec
+from segapp.model.bundle import read_spec
 
 UNET6 = Path(__file__).parents[1] / "models" / "unet6"
 

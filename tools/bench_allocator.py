@@ -42,7 +42,7 @@ class _Usage(keras.callbacks.Callback):
 def measure(steps: int, as_it_comes: bool) -> None:
     """Train for a few steps on sample scenes."""
     import segapp
-    from segapp.samples import write_samples
+    from segapp.samples.write import write_samples
     from segapp.training import devices
     from segapp.training.recipe import read_recipe
 

@@ -29,12 +29,12 @@ from turns import this_machine, write_figures
 from segapp.bands import Band
 from segapp.classes import ClassTable, SegClass
 from segapp.commands.options import import_tensorflow
-from segapp.dataset import read_dataset
+from segapp.data.dataset import read_dataset
+from segapp.data.statistics import band_statistics
 from segapp.evaluation.report import Evaluation
-from segapp.model_spec import ModelSpec, Normalization
+from segapp.model.model_spec import ModelSpec, Normalization
 from segapp.nets.config import UNetConfig
 from segapp.patches.sampling import PatchSource, find_class_positions
-from segapp.patches.statistics import band_statistics
 from segapp.scenes.raster_scene import RasterScene, open_scene
 from segapp.scenes.rules import ImageRules, LabelRules
 
@@ -70,10 +70,10 @@ def curves(folder: Path, largest: int) -> list[Curve]:
 
     def prediction(side: int) -> Job:
         import_tensorflow()
+        from segapp.inference.predictor import Predictor
+        from segapp.inference.tensorflow_engine import TensorFlowEngine
         from segapp.prediction.mapping import map_scene
-        from segapp.prediction.predictor import Predictor
         from segapp.prediction.settings import MapSettings
-        from segapp.prediction.tensorflow_engine import TensorFlowEngine
 
         spec = ModelSpec(
             schema=1,

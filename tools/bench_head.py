@@ -23,14 +23,14 @@ from rich.table import Table
 
 import segapp
 from segapp.classes import IGNORED_INDEX
-from segapp.dataset import read_dataset
+from segapp.data.dataset import read_dataset
+from segapp.data.statistics import band_statistics
+from segapp.inference.predictor import Predictor
+from segapp.inference.tensorflow_engine import TensorFlowEngine
 from segapp.patches.augmentation import Augmentation
 from segapp.patches.memory import hold_in_memory
 from segapp.patches.pipeline import PatchStream
 from segapp.patches.sampling import PatchSource, find_class_positions
-from segapp.patches.statistics import band_statistics
-from segapp.prediction.predictor import Predictor
-from segapp.prediction.tensorflow_engine import TensorFlowEngine
 from segapp.scenes.scene import Scene
 from segapp.training.validation import validate_on
 from segapp.transfer.head import FittedHead, choose_penalty, sample_features

@@ -62,11 +62,11 @@ def load_with_segapp(folder: Path, augmented: bool) -> None:
     from segapp.commands.options import import_tensorflow
 
     import_tensorflow()
+    from segapp.data.statistics import BandStatistics
     from segapp.patches.augmentation import Augmentation
     from segapp.patches.memory import hold_in_memory
     from segapp.patches.pipeline import PatchStream
     from segapp.patches.sampling import PatchSource
-    from segapp.patches.statistics import BandStatistics
     from segapp.scenes.raster_scene import open_scene
     from segapp.scenes.rules import ImageRules, LabelRules
     from segapp.training.recipe import read_recipe

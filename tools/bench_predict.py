@@ -30,7 +30,7 @@ from rasterio.windows import Window as Place
 
 from segapp.bands import Band
 from segapp.classes import ClassTable
-from segapp.model_spec import ModelSpec, Normalization
+from segapp.model.model_spec import ModelSpec, Normalization
 from segapp.nets.config import UNetConfig
 from segapp.windows import Window, grid, whole
 
@@ -60,7 +60,7 @@ def write_network(folder: Path) -> None:
     """A model directory with random weights."""
     import keras
 
-    from segapp.bundle import write_model
+    from segapp.model.bundle import write_model
 
     keras.utils.set_random_seed(0)
     spec = ModelSpec(
@@ -89,10 +89,11 @@ def measure(engine_name: str, scene_file: Path) -> dict[str, float]:
     """All figures of one engine; the whole scene comes first, so that the peak of memory is its own."""
     import tensorflow as tf
 
-    from segapp.bundle import load
-    from segapp.prediction.loading import open_predictor
+    from segapp.inference.loading import open_predictor
+    from segapp.inference.settings import RunSettings
+    from segapp.model.bundle import load
     from segapp.prediction.mapping import map_scene
-    from segapp.prediction.settings import MapSettings, RunSettings
+    from segapp.prediction.settings import MapSettings
 
     predictor, spec = open_predictor(FOLDER / "model", RunSettings(engine=engine_name))
     engine, side = predictor._engine, predictor.tile

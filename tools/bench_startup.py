@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from turns import this_machine, write_figures
 
-from segapp.samples import write_samples
+from segapp.samples.write import write_samples
 
 VERBS = ("train", "finetune", "evaluate", "predict", "export", "convert", "inspect", "report", "view")
 EMPTY, HELP = "python -c pass", "segapp --help"

@@ -36,8 +36,9 @@ def segapp_steps(
     import numpy as np
     import tensorflow as tf
 
+    from segapp.nets.precision import choose_precision, computing_in
     from segapp.nets.unet import unet
-    from segapp.training.devices import choose_precision, computing_in, make_repeatable, make_strategy
+    from segapp.training.devices import make_repeatable, make_strategy
     from segapp.training.loop import Trainer
     from segapp.training.losses import make_loss
     from segapp.training.optimizers import LearningRate, make_optimizer
@@ -95,7 +96,7 @@ def has_bfloat16_units() -> bool:
     from segapp.commands.options import import_tensorflow
 
     import_tensorflow()
-    from segapp.training.devices import choose_precision
+    from segapp.nets.precision import choose_precision
 
     return choose_precision("auto") == "bfloat16"
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import segapp
-from segapp.dataset import read_dataset
+from segapp.data.dataset import read_dataset
 from segapp.evaluation.report import Scores
 
 DATA = Path(__file__).parent / "datasets" / "water12_worldcover.toml"

@@ -17,8 +17,8 @@ import numpy as np
 from forest import forest_scores
 
 import segapp
-from segapp.bundle import read_spec
-from segapp.dataset import Dataset
+from segapp.data.dataset import Dataset
+from segapp.model.bundle import read_spec
 from segapp.training.recipe import Recipe, read_recipe
 from segapp.transfer.strategy import Strategy, read_strategy
 

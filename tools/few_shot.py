@@ -20,9 +20,9 @@ from contestants import BASE, DATASETS, FOREST, SCRATCH, Result, base_result, me
 from rich.console import Console
 from rich.table import Table
 
-from segapp.bundle import read_spec
 from segapp.classes import IGNORED_INDEX
-from segapp.dataset import Dataset, read_dataset
+from segapp.data.dataset import Dataset, read_dataset
+from segapp.model.bundle import read_spec
 from segapp.scenes.scene import Scene
 from segapp.windows import whole
 

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 from segapp.classes import IGNORED_INDEX
-from segapp.dataset import Dataset
+from segapp.data.dataset import Dataset
 from segapp.evaluation.report import Evaluation, Scores
 from segapp.scenes.scene import Scene
 from segapp.windows import whole

@@ -9,7 +9,7 @@ import click
 from compare_with_forest import DATA
 
 import segapp
-from segapp.bundle import load, read_spec, write_model
+from segapp.model.bundle import load, read_spec, write_model
 
 LIMITS = """\
 Trained on 115 chips of 128 x 128 pixels from 73 places, Landsat and Sentinel-2 surface reflectance, with ESA WorldCover

@@ -22,7 +22,7 @@ from rasterio.windows import Window
 from rich.console import Console
 from rich.table import Table
 
-from segapp.dataset import read_dataset
+from segapp.data.dataset import read_dataset
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 PARTS = Path(__file__).parents[1] / "build" / "new_sensors" / "parts"

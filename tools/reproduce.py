@@ -15,15 +15,16 @@ import click
 import numpy as np
 
 import segapp
-from segapp.bundle import load, read_spec
 from segapp.configuration import validate
-from segapp.dataset import Dataset, read_dataset
-from segapp.model_spec import ModelSpec
-from segapp.provenance import VERSIONS, Fingerprint, fingerprint, versions, weights_sha256
+from segapp.data.dataset import Dataset, read_dataset
+from segapp.data.fingerprint import Fingerprint, fingerprint
+from segapp.model.bundle import load, read_spec
+from segapp.model.model_spec import ModelSpec
 from segapp.remote import address_of, fetched
 from segapp.scenes.raster_scene import open_scene
 from segapp.scenes.rules import ImageRules, LabelRules
 from segapp.training.recipe import NO_WEIGHTS, Recipe
+from segapp.training.versions import VERSIONS, versions, weights_sha256
 from segapp.transfer.base import read_base
 from segapp.transfer.strategy import Strategy
 

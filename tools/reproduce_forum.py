@@ -32,8 +32,8 @@ from rich.console import Console
 from rich.table import Table
 
 import segapp
-from segapp.bundle import read_spec
-from segapp.dataset import Dataset, read_dataset
+from segapp.data.dataset import Dataset, read_dataset
+from segapp.model.bundle import read_spec
 from segapp.training.records import read_log
 
 CONTESTANTS = ("forum", FROZEN_FORUM, "head", "full", "staged", SCRATCH)

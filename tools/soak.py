@@ -176,7 +176,7 @@ def faults_in_a_row(name: str, place: Path, reference: Reference, rng: random.Ra
 
 def make_place(folder: Path, names: list[str]) -> dict[str, Reference]:
     """Scenes, settings and a model in `folder`, and what these verbs make there when nothing happens to them."""
-    from segapp.samples import write_samples
+    from segapp.samples.write import write_samples
 
     shutil.rmtree(folder.parent, ignore_errors=True)
     write_samples(folder / "data", scenes=4, size=64)
@@ -271,7 +271,7 @@ def warm() -> None:
     """Import what the commands need, for all forks at once; TensorFlow starts no thread before it computes."""
     import matplotlib.backends.backend_agg  # noqa: F401
 
-    import segapp.prediction.loading
+    import segapp.inference.loading
     import segapp.prediction.predict
     import segapp.serving.check
     import segapp.serving.export

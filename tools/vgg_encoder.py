@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 import segapp
-from segapp.bundle import read_spec
-from segapp.dataset import Dataset, read_dataset
+from segapp.data.dataset import Dataset, read_dataset
+from segapp.model.bundle import read_spec
 from segapp.training.recipe import Recipe, read_recipe
 
 PRETRAINED, RANDOM, PLAIN = "VGG16, weights", "VGG16, random", "plain"

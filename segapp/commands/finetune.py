@@ -76,7 +76,7 @@ def finetune(
      "winner": "2-all", "phases": [{"phase": "2-all", "accuracy": 0.9, "mean_iou": 0.7,
       "against": "head", "won": true}]}
     """
-    from segapp.dataset import read_dataset
+    from segapp.data.dataset import read_dataset
     from segapp.transfer.strategy import read_strategy
 
     require_folder(json_file)

@@ -40,8 +40,8 @@ def inspect(path: Path, json_file: Path | None) -> None:
     require_folder(json_file)
     console = results_console(json_file)
     if path.is_dir():
-        from segapp.bundle import read_spec
-        from segapp.card import model_card
+        from segapp.model.bundle import read_spec
+        from segapp.model.card import model_card
         from segapp.terminal import printable
 
         spec = read_spec(path)
@@ -54,8 +54,8 @@ def inspect(path: Path, json_file: Path | None) -> None:
             console.print(card, markup=False)
         write_results(json_file, spec.model_dump(mode="json", by_alias=True))
         return
-    from segapp.dataset import read_dataset
-    from segapp.inspection import inspect_dataset, inspect_scene, print_summary
+    from segapp.data.dataset import read_dataset
+    from segapp.data.inspection import inspect_dataset, inspect_scene, print_summary
 
     is_dataset = path.suffix == ".toml"
     summary = inspect_dataset(read_dataset(path)) if is_dataset else inspect_scene(path)

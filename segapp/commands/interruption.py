@@ -72,8 +72,8 @@ def saved_training(output: Path) -> str:
 
 def saved_maps(files: Sequence[Path], output: Path) -> str:
     """How many of the maps of the scenes `files` are written."""
+    from segapp.maps.record import read_record
     from segapp.prediction.outputs import outputs_of
-    from segapp.prediction.record import read_record
 
     maps = outputs_of(files, output)
     if maps == [output]:

@@ -22,7 +22,7 @@ from segapp.commands.options import (
 from segapp.errors import InputError
 
 if TYPE_CHECKING:
-    from segapp.prediction.settings import RunSettings
+    from segapp.inference.settings import RunSettings
     from segapp.scenes.rules import ImageRules
     from segapp.windows import Window
 
@@ -131,9 +131,11 @@ def predict(
       "notes": []}],
      "failures": [{"scene": "bad.tif", "reason": "bad.tif: is empty"}]}
     """
-    from segapp.bundle import read_spec
+    from segapp.client.endpoint import ServerSettings
+    from segapp.inference.settings import RunSettings
+    from segapp.model.bundle import read_spec
     from segapp.prediction.inputs import find_scenes
-    from segapp.prediction.settings import MapSettings, RunSettings, ServerSettings
+    from segapp.prediction.settings import MapSettings
 
     run = RunSettings(engine, precision, tile_size, blend, test_time_augmentation)
     source = _source(model, endpoint, run, check)
@@ -152,8 +154,8 @@ def predict(
     files = find_scenes(scenes)
     if model is not None or str(source).startswith("grpc"):
         import_tensorflow()
+    from segapp.maps.record import print_summary
     from segapp.prediction.predict import predict as make_maps
-    from segapp.prediction.record import print_summary
 
     if check and model is not None:
         from segapp.prediction.check import disagreement
@@ -177,7 +179,7 @@ def predict(
 
 def _source(model: Path | None, endpoint: str | None, run: RunSettings, check: bool) -> str | Path:
     """The model directory, or the endpoint: exactly one must be given, with options that mean something to it."""
-    from segapp.serving.endpoint import parse_endpoint
+    from segapp.client.endpoint import parse_endpoint
 
     if model is not None and endpoint is not None:
         raise InputError("--model and --endpoint exclude each other; give the one that is to make the map")
@@ -196,7 +198,7 @@ def _rules(
 ) -> ImageRules | None:
     """How scenes are read, where the user says anything of it."""
     from segapp.configuration import read_toml, validate
-    from segapp.dataset_file import DatasetFile
+    from segapp.data.dataset_file import DatasetFile
     from segapp.scenes.rules import ImageRules
 
     given: dict[str, Any] = {"scale": scale, "offset": offset, "nodata": nodata}

@@ -22,7 +22,7 @@ from segapp.errors import InputError
 from segapp.nets.encoders.registry import NAMES
 
 if TYPE_CHECKING:
-    from segapp.dataset import Dataset
+    from segapp.data.dataset import Dataset
 
 
 @click.command()
@@ -83,7 +83,7 @@ def train(
     {"model": "models/mine", "scores": {"val": {"mean_iou": 0.7}, "test": {"mean_iou": 0.68}}}
     """
     require_folder(json_file)
-    from segapp.dataset import dataset_from_files, read_dataset
+    from segapp.data.dataset import dataset_from_files, read_dataset
     from segapp.training.recipe import read_recipe
 
     dataset: Dataset

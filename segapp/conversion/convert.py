@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segapp.bands import Band, known_wavelength
-from segapp.bundle import write_model
 from segapp.classes import ClassTable, read_class_csv
 from segapp.configuration import validate
 from segapp.conversion.foreign import Foreign
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec, Normalization
+from segapp.model.bundle import write_model
+from segapp.model.model_spec import ModelSpec, Normalization
 
 if TYPE_CHECKING:
     import keras
 
-    from segapp.transfer.base import Base
+    from segapp.model.base import Base
 
 LARGEST_DIFFERENCE = 1e-4
 """How far a converted model's probabilities may be from the original's."""
@@ -57,7 +57,7 @@ def convert(
     check_paths(source, output)
     table = classes if isinstance(classes, ClassTable) else read_class_csv(Path(classes))
 
-    from segapp.transfer.base import rebuild
+    from segapp.conversion.rebuild import rebuild
 
     foreign = _reader(source)(source)
     base = rebuild(source, foreign.model, head_layer)
@@ -124,7 +124,7 @@ def _reader(source: Path) -> Callable[[Path], Foreign]:
 
         return read_smp
     if suffix == ".mat":
-        from segapp.transfer.base import refuse_mat
+        from segapp.conversion.mat_networks import refuse_mat
 
         refuse_mat(source)
     from segapp.conversion.keras_network import is_whole_model, read_keras, read_old_keras
@@ -169,7 +169,7 @@ def _check(source: Path, foreign: Foreign, model: keras.Model, spec: ModelSpec, 
     """
     import keras
 
-    from segapp.transfer.base import find_head
+    from segapp.conversion.classifier import find_head
 
     head, activations = find_head(source, foreign.model, head_layer)
     ending = [name for name in activations if name != "linear"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segapp.errors import InputError
-from segapp.model_spec import Normalization
+from segapp.model.model_spec import Normalization
 
 if TYPE_CHECKING:
     import keras

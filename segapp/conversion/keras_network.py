@@ -12,11 +12,11 @@ import h5py
 import numpy as np
 
 from segapp.conversion.foreign import Foreign, Original
+from segapp.conversion.keras_file import read_keras_file
 from segapp.errors import InputError
 from segapp.nets.config import check_serialized
+from segapp.nets.weights_file import build_within, check_weights
 from segapp.scenes.hdf5 import HDF5_ERRORS
-from segapp.transfer.keras_file import read_keras_file
-from segapp.weights_file import build_within, check_weights
 
 _CONFIG = "model_config"
 _PARTS = ("layers", "initializers", "regularizers", "constraints")

@@ -16,10 +16,10 @@ import numpy as np
 
 from segapp.conversion.foreign import Foreign, one_a_band
 from segapp.errors import InputError
-from segapp.model_spec import Normalization
+from segapp.model.model_spec import Normalization
 from segapp.nets.config import UNetConfig
+from segapp.nets.weights_file import build_within, check_weights
 from segapp.scenes.hdf5 import HDF5_ERRORS, own_items
-from segapp.weights_file import build_within, check_weights
 
 _HEAD = {"final_convolutionlayer": "final_conv"}
 _REMEDY = "in MATLAB `exportONNXNetwork(net, \"net.onnx\", 'OpsetVersion', 13)` keeps all of it"

@@ -10,7 +10,7 @@ import numpy as np
 
 from segapp.conversion.foreign import Foreign, Original, missing_package, one_a_band
 from segapp.errors import InputError
-from segapp.model_spec import Normalization
+from segapp.model.model_spec import Normalization
 
 if TYPE_CHECKING:
     import onnx

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from segapp.nets.config import UNetConfig
 from segapp.nets.graph import calls
 from segapp.nets.unet import unet
-from segapp.weights_file import build_within
+from segapp.nets.weights_file import build_within
 
 _HEAD = "final_conv"
 _SETTINGS = ("filters", "kernel_size", "strides", "dilation_rate", "groups", "pool_size", "data_format")

@@ -10,7 +10,7 @@ import numpy as np
 
 from segapp.bands import names_of
 from segapp.classes import ClassTable
-from segapp.dataset import Dataset, read_dataset
+from segapp.data.dataset import Dataset, read_dataset
 from segapp.errors import InputError
 from segapp.evaluation.confusion import ConfusionMatrix
 from segapp.evaluation.report import Evaluation, Scores
@@ -20,8 +20,8 @@ from segapp.terminal import console
 from segapp.windows import whole
 
 if TYPE_CHECKING:
-    from segapp.model_spec import ModelSpec
-    from segapp.prediction.predictor import Predictor
+    from segapp.inference.predictor import Predictor
+    from segapp.model.model_spec import ModelSpec
 
 
 def evaluate(
@@ -33,7 +33,7 @@ def evaluate(
     Warns on stderr where bands look swapped or in another unit, and where the model sees one class everywhere. Raises
     InputError when the model's bands or classes are not the dataset's, or no scene has the role.
     """
-    from segapp.bundle import read_spec
+    from segapp.model.bundle import read_spec
 
     dataset = data if isinstance(data, Dataset) else read_dataset(Path(data))
     spec = read_spec(Path(model))
@@ -42,9 +42,9 @@ def evaluate(
         raise InputError(f"{dataset.path}: no scene has the role {role}; choose --role {' or '.join(dataset.roles)}")
     check_fits(spec, dataset, str(model))
 
-    from segapp.inspection import unlike
-    from segapp.prediction.loading import open_predictor
-    from segapp.prediction.settings import RunSettings
+    from segapp.data.inspection import unlike
+    from segapp.inference.loading import open_predictor
+    from segapp.inference.settings import RunSettings
 
     note = unlike(scenes, spec.bands, np.array(spec.normalization.mean), np.array(spec.normalization.std))
     if note:

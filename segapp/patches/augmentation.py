@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from segapp.configuration import Strict
-from segapp.patches.statistics import BandStatistics
+from segapp.data.statistics import BandStatistics
 
 
 class Augmentation(Strict):

@@ -76,10 +76,10 @@ class _Cube:
 
     @classmethod
     def of(cls, scene: Scene) -> _Cube:
-        inner = scene._scene if isinstance(scene, Block) else scene
+        inner = scene.scene if isinstance(scene, Block) else scene
         if not isinstance(inner, RasterScene) or not isinstance(inner.raster, Hdf5Raster):
             raise InputError(f"{scene.path}: is no single HDF5 or MAT v7.3 file, which tensorflow-io reads; use h5py")
-        validity = inner._validity
+        validity = inner.validity
         wanted = [*inner.indexes, *([] if validity.mask_band is None else [validity.mask_band])]
         if validity.quality and validity.quality.raster is inner.raster:
             wanted.append(validity.quality.band)
@@ -112,14 +112,14 @@ class _Cube:
         ahead: Raster = _ReadAhead(self.raster, window, self.first, pixels)
         held = copy.copy(self.whole)
         held.raster = ahead
-        quality = held._validity.quality
+        quality = held.validity.quality
         if quality and quality.raster is self.raster:
             quality = replace(quality, raster=ahead)
-        held._validity = replace(held._validity, raster=ahead, quality=quality)
+        held.validity = replace(held.validity, raster=ahead, quality=quality)
         if not isinstance(self.scene, Block):
             return held
         block = copy.copy(self.scene)
-        block._scene = held
+        block.scene = held
         return block
 
 
@@ -142,7 +142,7 @@ class _ReadAhead:
 
 def _stored_order(raster: Hdf5Raster) -> list[int]:
     """Which of row (0), column (1) and band (2) each axis of the dataset in the file is."""
-    return [raster._axes.index(axis) for axis in range(len(raster._axes))]
+    return [raster.axes.index(axis) for axis in range(len(raster.axes))]
 
 
 def _open(raster: Hdf5Raster) -> tf.Tensor:
@@ -151,5 +151,5 @@ def _open(raster: Hdf5Raster) -> tf.Tensor:
     if tfio := import_tensorflow_io():
         missing = f"tensorflow-io {tfio.__version__} does not load on TensorFlow {tf.__version__}"
         with suppress(NotImplementedError):
-            return tfio.IOTensor.from_hdf5(str(raster._file))("/" + raster._name.lstrip("/"))
+            return tfio.IOTensor.from_hdf5(str(raster.file))("/" + raster.name.lstrip("/"))
     raise InputError(f"{raster.path}: {missing}; {INSTALL_TENSORFLOW_IO}, or read with h5py")

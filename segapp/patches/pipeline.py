@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from segapp.data.statistics import BandStatistics
 from segapp.patches.augmentation import Augmentation
 from segapp.patches.cube_reading import reader_in_graph
 from segapp.patches.sampling import PatchSource, random_for
-from segapp.patches.statistics import BandStatistics
 from segapp.scenes.rules import CubeReader
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from segapp.classes import IGNORED_INDEX
 from segapp.errors import InputError
-from segapp.prediction.bands import open_for_model
-from segapp.prediction.loading import open_predictor
-from segapp.prediction.settings import MapSettings, RunSettings
+from segapp.inference.loading import open_predictor
+from segapp.inference.settings import RunSettings
+from segapp.model.model_scene import open_for_model
+from segapp.prediction.settings import MapSettings
 from segapp.scenes.blocks import Block
 from segapp.windows import Window
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from segapp.errors import InputError
-from segapp.prediction.record import MapRecord
-
-if TYPE_CHECKING:
-    from segapp.prediction.predict import Job
+from segapp.maps.record import MapRecord
+from segapp.prediction.job import Job
 
 
 def map_on_cluster(

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from segapp.classes import IGNORED_INDEX
+from segapp.data.inspection import unlike
 from segapp.errors import InputError
-from segapp.inspection import unlike
-from segapp.model_spec import ModelSpec
+from segapp.inference.predictor import Predictor, most_probable
+from segapp.maps.layers import Layer, layer_file, values_of
+from segapp.maps.pixel_area import hectares_of_a_pixel
+from segapp.maps.polygons import write_polygons
+from segapp.maps.record import ClassArea, MapRecord, record_file, write_record
+from segapp.maps.writers import MapWriter, open_writer
+from segapp.model.model_scene import open_for_model
+from segapp.model.model_spec import ModelSpec
 from segapp.prediction.area import Area, area_of
-from segapp.prediction.bands import open_for_model
-from segapp.prediction.hectares import hectares_of_a_pixel
-from segapp.prediction.layers import Layer, layer_file, values_of
-from segapp.prediction.polygons import write_polygons
-from segapp.prediction.predictor import Predictor, most_probable
-from segapp.prediction.record import ClassArea, MapRecord, record_file, write_record
 from segapp.prediction.settings import MapSettings
-from segapp.prediction.writers import MapWriter, open_writer
 from segapp.scenes.blocks import Block
 from segapp.scenes.retile import quick_to_read
 from segapp.scenes.scene import Scene

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from segapp import terminal
-from segapp.bundle import read_spec
+from segapp.client.endpoint import ServerSettings
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec
-from segapp.prediction.engine import EngineLostError
+from segapp.inference.settings import RunSettings
+from segapp.maps.record import MapRecord, read_record
+from segapp.model.bundle import read_spec
 from segapp.prediction.inputs import find_scenes
-from segapp.prediction.mapping import map_scene
+from segapp.prediction.job import Advance, Job
 from segapp.prediction.outputs import outputs_of
-from segapp.prediction.predictor import Predictor
-from segapp.prediction.record import MapRecord, read_record
-from segapp.prediction.settings import MapSettings, RunSettings, ServerSettings
+from segapp.prediction.settings import MapSettings
 
 if TYPE_CHECKING:
-    from segapp.serving.client import ServedModel
-
-Advance = Callable[[int, int], None]
+    from segapp.client.client import ServedModel
 
 
 @dataclass(frozen=True)
@@ -109,47 +105,17 @@ def predict(
     return Maps(tuple(done[file] for file in files if file in done), tuple(failures))
 
 
-@dataclass(frozen=True)
-class Job:
-    """All that a process needs to map scenes; it loads the model once, when the first scene comes."""
-
-    model: Path | ServedModel
-    settings: MapSettings
-    run_settings: RunSettings
-    made_with: Mapping[str, Any]
-
-    def run(self, file: Path, target: Path, advance: Advance = lambda done, total: None) -> MapRecord | Exception:
-        """Map one scene, or say what is wrong with it: others go on. Raises EngineLostError, which ends them all."""
-        try:
-            predictor, spec = _open(self.model, self.run_settings, self.made_with["weights"])
-            return map_scene(predictor, spec, file, target, self.settings, self.made_with, advance)
-        except EngineLostError:
-            raise
-        except (InputError, OSError) as error:
-            return error
-
-
-@lru_cache(maxsize=1)
-def _open(model: Path | ServedModel, settings: RunSettings, weights: str) -> tuple[Predictor, ModelSpec]:
-    """The predictor for a model whose weights have this hash, loaded once in a process."""
-    if not isinstance(model, Path):
-        return model.open(settings)
-    from segapp.prediction.loading import open_predictor
-
-    return open_predictor(model, settings)
-
-
 def _source(
     model: str | Path, run: RunSettings, server: ServerSettings, console: Console
 ) -> tuple[Path | ServedModel, dict[str, Any]]:
     """What runs the network, and what the record of a map tells of it."""
-    from segapp.serving.endpoint import is_endpoint, parse_endpoint
+    from segapp.client.endpoint import is_endpoint, parse_endpoint
 
     if not is_endpoint(model):
         return Path(model), {"weights": read_spec(Path(model)).weights.sha256, **asdict(run)}
     endpoint = parse_endpoint(str(model))
     run.check_for_server()
-    from segapp.serving.client import find_served
+    from segapp.client.client import find_served
 
     served = find_served(endpoint, server, lambda line: console.print(line, markup=False, soft_wrap=True))
     weights = served.description.model.weights.sha256

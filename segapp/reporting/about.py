@@ -9,8 +9,8 @@ from typing import Any
 
 import h5py
 
-from segapp.bundle import WEIGHTS_FILE
-from segapp.model_spec import ModelSpec
+from segapp.model.bundle import WEIGHTS_FILE
+from segapp.model.model_spec import ModelSpec
 from segapp.nets.config import UNetConfig
 from segapp.nets.encoders.registry import PLAIN
 from segapp.reporting import figures

@@ -10,7 +10,7 @@ import numpy as np
 from segapp.bands import canonical_name, names_of
 from segapp.classes import IGNORED_INDEX, ClassTable, SegClass, carry_over
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec
+from segapp.model.model_spec import ModelSpec
 from segapp.reporting.scoretable import Score, ScoreTable
 from segapp.scenes.scene import Scene
 from segapp.windows import Window

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segapp.classes import IGNORED_INDEX
-from segapp.prediction.predictor import Predictor
+from segapp.inference.predictor import Predictor
 from segapp.reporting.measure import Patch, classes_in
 from segapp.reporting.palette import Palette
 from segapp.reporting.pictures import composites, confidence, data_uri, errors, stretched

@@ -11,8 +11,8 @@ import numpy as np
 from segapp.classes import IGNORED_INDEX, ClassTable
 from segapp.evaluation.confusion import ConfusionMatrix
 from segapp.evaluation.report import Evaluation, Scores
-from segapp.prediction.hectares import hectares_of_a_pixel
-from segapp.prediction.predictor import Predictor, most_probable
+from segapp.inference.predictor import Predictor, most_probable
+from segapp.maps.pixel_area import hectares_of_a_pixel
 from segapp.reporting.calibration import Calibration, Reliability
 from segapp.scenes.scene import Scene
 from segapp.windows import Window, whole

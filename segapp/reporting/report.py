@@ -9,10 +9,10 @@ from typing import Any
 
 import segapp
 from segapp import terminal
-from segapp.bundle import read_spec
-from segapp.dataset import Dataset, read_dataset
+from segapp.data.dataset import Dataset, read_dataset
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec
+from segapp.model.bundle import read_spec
+from segapp.model.model_spec import ModelSpec
 from segapp.reporting.about import model_section, provenance_section, training_charts, transfer_section
 from segapp.reporting.comparison import Comparison
 from segapp.reporting.comparison import compare as compare_scores

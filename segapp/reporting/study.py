@@ -9,10 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from segapp.dataset import Dataset
+from segapp.data.dataset import Dataset
 from segapp.errors import InputError
 from segapp.evaluation.evaluate import check_fits
-from segapp.model_spec import ModelSpec
+from segapp.model.model_spec import ModelSpec
 from segapp.reporting.comparison import as_other_sees, match_classes
 from segapp.reporting.gallery import Network, Shown, choose, show
 from segapp.reporting.measure import Measured, measure
@@ -50,8 +50,8 @@ def study(
     its_scenes = as_other_sees(scenes, other[1], str(other[0])) if other else []
     matched = match_classes(other[1].classes, spec.classes) if other else None
 
-    from segapp.prediction.loading import open_predictor
-    from segapp.prediction.settings import RunSettings
+    from segapp.inference.loading import open_predictor
+    from segapp.inference.settings import RunSettings
 
     network = Network(open_predictor(folder, RunSettings())[0], scenes)
     its_network: tuple[str, Network] | None = None

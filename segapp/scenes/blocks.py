@@ -31,19 +31,19 @@ class Block:
         self.georeference = _shifted(scene.georeference, window)
         self.labelled = scene.labelled
         self.window = window
-        self._scene = scene
+        self.scene = scene
 
     def read(self, window: Window) -> np.ndarray:
-        return self._scene.read(self._of_scene(window))
+        return self.scene.read(self._of_scene(window))
 
     def read_labels(self, window: Window) -> np.ndarray:
-        return self._scene.read_labels(self._of_scene(window))
+        return self.scene.read_labels(self._of_scene(window))
 
     def read_label_ids(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        return self._scene.read_label_ids(self._of_scene(window))
+        return self.scene.read_label_ids(self._of_scene(window))
 
     def valid(self, window: Window) -> np.ndarray:
-        return self._scene.valid(self._of_scene(window))
+        return self.scene.valid(self._of_scene(window))
 
     def _of_scene(self, window: Window) -> Window:
         if window.row < 0 or window.col < 0 or window.row_stop > self.shape[0] or window.col_stop > self.shape[1]:

@@ -52,15 +52,15 @@ class Hdf5Raster:
         reversed_axes: bool = False,
     ) -> None:
         self.path = f"{path}:{name}"
-        self._file = path
-        self._name = name
+        self.file = path
+        self.name = name
         axes = tuple(range(len(shape)))
         axes = (*axes[1:], 0) if bands_first else axes
         self.shape = (shape[axes[0]], shape[axes[1]])
         self.dtype = dtype.newbyteorder("=")
         self.band_names: tuple[str | None, ...] = (None,) * (shape[axes[2]] if len(axes) == 3 else 1)
         # where rows, columns and bands lie among the axes of the dataset
-        self._axes = tuple(len(shape) - 1 - axis for axis in axes) if reversed_axes else axes
+        self.axes = tuple(len(shape) - 1 - axis for axis in axes) if reversed_axes else axes
 
     def read(self, window: Window, bands: Sequence[int]) -> np.ndarray:
         """The pixels of `window` as (h, w, len(bands)). Raises InputError when the file turns out to be damaged."""
@@ -68,13 +68,13 @@ class Hdf5Raster:
         # h5py takes a range much faster than a list, so the bands between the wanted ones are read along
         first, stop = min(bands), max(bands) + 1
         ranges = (*window.slices, slice(first, stop))
-        selection = tuple(ranges[self._axes.index(axis)] for axis in range(len(self._axes)))
+        selection = tuple(ranges[self.axes.index(axis)] for axis in range(len(self.axes)))
         try:
-            with h5py.File(self._file, "r", locking=False) as file:
-                stored = file[self._name][selection]
+            with h5py.File(self.file, "r", locking=False) as file:
+                stored = file[self.name][selection]
         except HDF5_ERRORS as error:
             raise InputError(f"{self.path}: cannot be read ({error}); write or copy it again") from None
-        pixels = np.transpose(stored, self._axes)
+        pixels = np.transpose(stored, self.axes)
         pixels = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
         return take_bands(pixels, [band - first for band in bands], self.dtype)
 

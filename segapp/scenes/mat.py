@@ -37,7 +37,7 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # bytes
 _LONGEST_HEADER = 4096
 
 # what SciPy's reader raises for damaged files, which it trusts more than it should
-_ERRORS = (
+MAT_ERRORS = (
     MatReadError,
     ValueError,
     TypeError,
@@ -61,14 +61,14 @@ def open_mat(path: Path, variable: str | None, layout: Layout | None) -> Raster:
     if h5py.is_hdf5(path):
         return _open_hdf5_based(path, variable, layout)
     try:
-        variables = _list_variables(path)
-    except _ERRORS as error:
+        variables = list_variables(path)
+    except MAT_ERRORS as error:
         raise InputError(f"{path}: cannot be read as a MAT file ({error}); save it again from MATLAB") from None
     name = choose_variable(path, variables, variable)
     return decoded(f"{path}:{name}", variables[name], layout, lambda: _load(path, name))
 
 
-def _list_variables(path: Path) -> dict[str, Variable]:
+def list_variables(path: Path) -> dict[str, Variable]:
     """The variables of a file up to version 7, by their headers (MathWorks, "MAT-File Format", 2024).
 
     SciPy's `whosmat` cannot list a file that holds an object, such as a network or a string.
@@ -140,7 +140,7 @@ def _load(path: Path, name: str) -> np.ndarray:
     try:
         # in the type it is stored in, often a smaller one than its class: the raster casts what it reads
         array = loadmat(path, variable_names=[name])[name]
-    except _ERRORS as error:
+    except MAT_ERRORS as error:
         raise InputError(f"{path}: '{name}' cannot be read ({error}); save it again from MATLAB") from None
     if np.iscomplexobj(array):
         raise InputError(f"{path}: variable '{name}' is complex; save its real part or its magnitude")

@@ -46,13 +46,13 @@ class RasterScene:
         self.classes = classes
         self.indexes, self.bands = choose_bands(raster, rules)
         mask_band = None if rules.mask_band is None else find_band(raster, rules.mask_band, "mask_band")
-        self._validity = Validity(raster, self.indexes, rules.nodata, mask_band, quality)
+        self.validity = Validity(raster, self.indexes, rules.nodata, mask_band, quality)
         self._scale = _per_band([band.scale for band in self.bands])
         self._offset = _per_band([band.offset for band in self.bands])
 
     def read(self, window: Window) -> np.ndarray:
         counts = self.raster.read(window, self.indexes)
-        valid = self._validity.of(window, counts)
+        valid = self.validity.of(window, counts)
         # one pass from counts to float32, which is all that training spends here
         pixels = np.multiply(counts, self._scale, dtype=np.float32, casting="unsafe")
         if np.any(self._offset):
@@ -62,7 +62,7 @@ class RasterScene:
         return pixels
 
     def valid(self, window: Window) -> np.ndarray:
-        return self._validity.of(window, self.raster.read(window, self.indexes))
+        return self.validity.of(window, self.raster.read(window, self.indexes))
 
     def read_labels(self, window: Window) -> np.ndarray:
         ids, labelled = self.read_label_ids(window)

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from segapp.bundle import load
+from segapp.client.description import SCHEMA, Description, from_json, to_json
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec
-from segapp.prediction.layers import format_of
-from segapp.prediction.predictor import most_probable
-from segapp.serving.description import SCHEMA, Description, from_json, to_json
+from segapp.inference.predictor import most_probable
+from segapp.maps.layers import format_of
+from segapp.model.bundle import load
+from segapp.model.model_spec import ModelSpec
 from segapp.serving.patches import as_counts, from_counts, made_up
 
 TOLERANCE = 1e-5
@@ -127,7 +127,7 @@ def _check_confidence(expected: np.ndarray, found: np.ndarray, spec: ModelSpec, 
 def _main(saved_model: Path, model: Path, patches: Path | None = None) -> None:
     import tensorflow as tf
 
-    from segapp.training.devices import computing_in
+    from segapp.nets.precision import computing_in
 
     with computing_in("float32"):
         network = load(model)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from segapp import terminal
-from segapp.bundle import MODEL_FILE, load, read_spec
+from segapp.client.description import CountInput, CountType, Description
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec
+from segapp.model.bundle import MODEL_FILE, load, read_spec
+from segapp.model.model_spec import ModelSpec
 from segapp.remote import address_of, reads_remote
-from segapp.remote_output import exports_remote
-from segapp.serving.description import CountInput, CountType, Description
 from segapp.serving.templates import templates
+from segapp.serving.upload import exports_remote
 from segapp.serving.versions import check_version, deliver, new_version
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def export(
         say(f"{model}: its bands are not scaled from counts, so the signatures counts and classes are left out")
     import tensorflow as tf
 
+    from segapp.nets.precision import computing_in
     from segapp.serving.check import check_in_fresh_process
     from segapp.serving.warmup import write_warmup
-    from segapp.training.devices import computing_in
 
     with computing_in("float32"):
         network = load(model)

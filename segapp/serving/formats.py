@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from segapp.bundle import MODEL_FILE, load, read_spec
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec
+from segapp.model.bundle import MODEL_FILE, load, read_spec
+from segapp.model.model_spec import ModelSpec
 
 if TYPE_CHECKING:
     import keras
@@ -100,7 +100,7 @@ def _network_and_sample(model: Path, spec: ModelSpec) -> tuple[keras.Model, list
     """The network in float32, batches of two sizes, and what it makes of them."""
     import keras
 
-    from segapp.training.devices import computing_in
+    from segapp.nets.precision import computing_in
 
     with computing_in("float32"):
         network = load(model)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from segapp.bands import names_of
-from segapp.dataset import read_dataset
+from segapp.client.description import CountInput
+from segapp.data.dataset import read_dataset
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec
+from segapp.model.model_spec import ModelSpec
 from segapp.scenes.blocks import ROLES
-from segapp.serving.description import CountInput
 from segapp.windows import Window
 
 _REAL = 4

@@ -5,7 +5,7 @@
 | `serving_default` | `reflectance` float32 (N, H, W, C) in the bands' units, NaN where there is no data | `probabilities` float32 (N, H, W, K), NaN without data; `classes` (N, H, W), file ids |
 | `counts` | `counts` (N, H, W, C) as the sensor delivers them | the same |
 | `classes` | `counts` | `classes`; `confidence` uint8 (N, H, W), 0 to 254 for 0 to 1, 255 without data |
-| `describe` | `schema` int32 of any shape, 1 | `model` of that shape: JSON, as `segapp.serving.description` reads it |
+| `describe` | `schema` int32 of any shape, 1 | `model` of that shape: JSON, as `segapp.client.description` reads it |
 
 What does not fit gets INVALID_ARGUMENT.
 """  # noqa: E501
@@ -21,9 +21,9 @@ import tensorflow as tf
 
 from segapp.bands import names_of
 from segapp.classes import ClassTable
-from segapp.model_spec import ModelSpec
-from segapp.prediction.layers import format_of
-from segapp.serving.description import SCHEMA, Description, to_json
+from segapp.client.description import SCHEMA, Description, to_json
+from segapp.maps.layers import format_of
+from segapp.model.model_spec import ModelSpec
 
 Answer = dict[str, tf.Tensor]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from segapp.serving.description import SCHEMA, Description
+from segapp.client.description import SCHEMA, Description
 from segapp.serving.patches import as_counts, made_up
 
 _SMALLEST, _LARGEST = 64, 256

@@ -10,10 +10,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from segapp.data.statistics import BandStatistics
 from segapp.errors import InputError
 from segapp.patches.augmentation import Augmentation
 from segapp.patches.pipeline import PatchStream, Stream
-from segapp.patches.statistics import BandStatistics
 from segapp.scenes.scene import Scene
 from segapp.training.checkpoint import Progress
 from segapp.training.optimizers import LearningRate

@@ -11,10 +11,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from segapp.bundle import WEIGHTS_FILE, read_spec, write_model
 from segapp.errors import InputError
 from segapp.evaluation.evaluate import only_class
-from segapp.prediction.tensorflow_engine import TensorFlowEngine
+from segapp.inference.tensorflow_engine import TensorFlowEngine
+from segapp.model.bundle import WEIGHTS_FILE, read_spec, write_model
 from segapp.training.alarm import Alarm
 from segapp.training.checkpoint import Progress, read_progress, restore_checkpoint, save_checkpoint
 from segapp.training.display import Display

@@ -10,17 +10,18 @@ from typing import Any
 
 import keras
 
-from segapp.bundle import load, write_description
-from segapp.dataset import Dataset
+from segapp.data.dataset import Dataset
+from segapp.data.fingerprint import Fingerprint
 from segapp.errors import InputError
 from segapp.evaluation.evaluate import score_scenes
-from segapp.prediction.predictor import Predictor
-from segapp.prediction.tensorflow_engine import TensorFlowEngine
-from segapp.provenance import Fingerprint, versions
+from segapp.inference.predictor import Predictor
+from segapp.inference.tensorflow_engine import TensorFlowEngine
+from segapp.model.bundle import load, write_description
 from segapp.scenes.scene import Scene
 from segapp.training.checkpoint import read_settings
 from segapp.training.display import Display
 from segapp.training.recipe import Recipe
+from segapp.training.versions import versions
 
 
 def claim(output: Path, resume: bool) -> Path:

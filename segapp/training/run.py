@@ -13,21 +13,21 @@ import tensorflow as tf
 
 from segapp.classes import IGNORED_INDEX
 from segapp.configuration import validate
-from segapp.dataset import Dataset
+from segapp.data.dataset import Dataset
+from segapp.data.inspection import unlike
+from segapp.data.leakage import leaks
+from segapp.data.statistics import BandStatistics, band_statistics
 from segapp.errors import InputError
-from segapp.inspection import unlike
-from segapp.leakage import leaks
-from segapp.model_spec import ModelSpec, Normalization, as_rows
+from segapp.model.model_spec import ModelSpec, Normalization, as_rows
+from segapp.model.second_moments import band_products
 from segapp.nets.encoders.features import classifier_layers
 from segapp.nets.encoders.weights import EncoderWeights, load_encoder_weights
+from segapp.nets.precision import ComputePrecision, computing_in
 from segapp.patches.memory import hold_in_memory
 from segapp.patches.pipeline import PatchStream, Stream
-from segapp.patches.products import band_products
 from segapp.patches.sampling import ClassPositions, PatchSource, find_class_positions
-from segapp.patches.statistics import BandStatistics, band_statistics
 from segapp.scenes.blocks import Role
 from segapp.scenes.scene import Scene
-from segapp.training.devices import ComputePrecision, computing_in
 from segapp.training.freezing import assign_treatments, freeze
 from segapp.training.loop import Trainer
 from segapp.training.losses import Memory, class_weights, make_loss

@@ -9,9 +9,9 @@ import numpy as np
 
 from segapp.bands import Band, match_bands
 from segapp.classes import IGNORED_INDEX, ClassTable
-from segapp.prediction.class_names import rgb_of
-from segapp.prediction.engine import Engine
-from segapp.prediction.predictor import Predictor, most_probable
+from segapp.inference.engine import Engine
+from segapp.inference.predictor import Predictor, most_probable
+from segapp.maps.attribute_table import rgb_of
 from segapp.scenes.scene import Scene
 from segapp.windows import Window, grid, whole
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import keras
 
-from segapp.dataset import Dataset, read_dataset
+from segapp.data.dataset import Dataset, read_dataset
+from segapp.data.fingerprint import fingerprint
 from segapp.nets.encoders.weights import read_encoder_weights
-from segapp.provenance import fingerprint
-from segapp.remote_output import makes_remote
+from segapp.nets.precision import Precision, choose_precision
 from segapp.training.cluster import read_cluster
-from segapp.training.devices import Precision, batch_over, choose_precision, make_repeatable
+from segapp.training.devices import batch_over, make_repeatable
 from segapp.training.display import Display
 from segapp.training.fit import CHECKPOINT_FILE, fit
+from segapp.training.mirror import makes_remote
 from segapp.training.output import check_same_settings, deliver, provenance_of
 from segapp.training.recipe import NO_WEIGHTS, Recipe, read_recipe
 from segapp.training.run import build_network, prepare, start_trainer

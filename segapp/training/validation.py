@@ -9,7 +9,7 @@ import numpy as np
 
 from segapp.classes import IGNORED_INDEX, ClassTable
 from segapp.evaluation.confusion import ConfusionMatrix
-from segapp.prediction.predictor import Predictor, most_probable
+from segapp.inference.predictor import Predictor, most_probable
 from segapp.scenes.scene import Scene
 
 

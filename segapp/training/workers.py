@@ -23,14 +23,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from segapp.bundle import MODEL_FILE, WEIGHTS_FILE, load
 from segapp.errors import InputError
+from segapp.model.bundle import MODEL_FILE, WEIGHTS_FILE, load
 from segapp.patches.pipeline import PatchStream, Stream
-from segapp.provenance import versions
 from segapp.training.cluster import Cluster
 from segapp.training.devices import make_strategy, show_devices
 from segapp.training.fit import CHECKPOINT_FILE
 from segapp.training.output import claim
+from segapp.training.versions import versions
 
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
 """What TensorFlow raises where another worker is gone."""

@@ -10,23 +10,25 @@ from typing import Any
 
 import keras
 
-from segapp.bundle import load, write_model
 from segapp.configuration import write_json
-from segapp.dataset import Dataset, read_dataset
+from segapp.data.dataset import Dataset, read_dataset
+from segapp.data.fingerprint import fingerprint
+from segapp.data.leakage import leaks
 from segapp.errors import InputError
-from segapp.leakage import leaks
+from segapp.model.base import Base
+from segapp.model.bundle import load, write_model
 from segapp.nets.adapt import BandFill
-from segapp.provenance import fingerprint
+from segapp.nets.precision import Precision, choose_precision
 from segapp.remote import address_of, fetched
-from segapp.remote_output import makes_remote
 from segapp.terminal import as_text
 from segapp.training.cluster import VARIABLE, read_cluster
-from segapp.training.devices import Precision, batch_over, choose_precision, make_repeatable, make_strategy
+from segapp.training.devices import batch_over, make_repeatable, make_strategy
 from segapp.training.display import Display
 from segapp.training.fit import CHECKPOINT_FILE
+from segapp.training.mirror import makes_remote
 from segapp.training.output import claim, deliver, provenance_of
 from segapp.training.tracker import track_text
-from segapp.transfer.base import Base, read_base
+from segapp.transfer.base import read_base
 from segapp.transfer.phases import RESULT_FILE, Phases, read_json
 from segapp.transfer.plan import Plan, print_plan
 from segapp.transfer.prepare import Transfer, prepare

@@ -9,7 +9,7 @@ import numpy as np
 
 from segapp.classes import IGNORED_INDEX, ClassTable
 from segapp.evaluation.confusion import ConfusionMatrix
-from segapp.prediction.predictor import Predictor
+from segapp.inference.predictor import Predictor
 from segapp.scenes.blocks import Block
 from segapp.scenes.scene import Scene
 from segapp.windows import Window, grid, whole

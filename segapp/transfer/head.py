@@ -16,9 +16,9 @@ import tensorflow as tf
 from scipy.optimize import minimize
 
 from segapp.errors import InputError
+from segapp.inference.tiles import central, tiles
 from segapp.nets.graph import analyse
 from segapp.patches.sampling import ClassPositions
-from segapp.prediction.tiles import central, tiles
 from segapp.scenes.scene import Scene
 from segapp.windows import round_up
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segapp.dataset import Dataset
+from segapp.data.dataset import Dataset
+from segapp.data.statistics import BandStatistics
+from segapp.model.base import Base
 from segapp.nets.adapt import BandFill
-from segapp.patches.statistics import BandStatistics
-from segapp.transfer.base import Base
 
 FAR = 2.0
 """Standard deviations of the base between its mean of a band and the new data's that are worth a note."""

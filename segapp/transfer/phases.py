@@ -11,16 +11,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from segapp.bundle import MODEL_FILE, load, write_model
 from segapp.configuration import write_json
 from segapp.errors import InputError
+from segapp.inference.predictor import Predictor
+from segapp.inference.tensorflow_engine import TensorFlowEngine
+from segapp.model.bundle import MODEL_FILE, load, write_model
+from segapp.nets.precision import ComputePrecision, computing_in
 from segapp.patches.pipeline import PatchStream, Stream
 from segapp.patches.sampling import ClassPositions, PatchSource, Sampling, find_class_positions
-from segapp.prediction.predictor import Predictor
-from segapp.prediction.tensorflow_engine import TensorFlowEngine
 from segapp.scenes.scene import Scene
 from segapp.training.alarm import DivergedError
-from segapp.training.devices import ComputePrecision, computing_in, make_repeatable
+from segapp.training.devices import make_repeatable
 from segapp.training.display import Display
 from segapp.training.fit import fit
 from segapp.training.freezing import assign_treatments, freeze

@@ -14,18 +14,19 @@ import numpy as np
 
 from segapp.bands import match_bands
 from segapp.classes import carry_over
-from segapp.dataset import Dataset
+from segapp.data.dataset import Dataset
+from segapp.data.statistics import BandStatistics, band_statistics
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec, Normalization, as_rows
+from segapp.model.base import Base
+from segapp.model.model_spec import ModelSpec, Normalization, as_rows
+from segapp.model.second_moments import band_products
 from segapp.nets.adapt import BandFill, band_mixing
 from segapp.nets.graph import analyse
 from segapp.patches.memory import hold_in_memory
-from segapp.patches.products import band_products, colouring, discriminants
 from segapp.patches.sampling import ClassPositions, find_class_positions
-from segapp.patches.statistics import BandStatistics, band_statistics
 from segapp.scenes.scene import Scene
 from segapp.training.freezing import LayerTreatment, assign_treatments
-from segapp.transfer.base import Base
+from segapp.transfer.discriminants import colouring, discriminants
 from segapp.transfer.guard import hold_out
 from segapp.transfer.notes import FAR, distances, notes_on
 from segapp.transfer.plan import BandPlan, BlockPlan, ClassPlan, PhasePlan, Plan

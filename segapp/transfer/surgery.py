@@ -8,9 +8,9 @@ import keras
 import numpy as np
 
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec
+from segapp.model.base import Base
+from segapp.model.model_spec import ModelSpec
 from segapp.nets.adapt import adapt_kernel, first_kernels
-from segapp.transfer.base import Base
 
 _NEVER = -20.0
 """The logit's bias of a class that neither the base nor any label knows."""

@@ -12,8 +12,8 @@ import numpy as np
 
 from segapp.classes import ClassTable
 from segapp.errors import InputError
-from segapp.prediction.hectares import hectares_of_a_pixel
-from segapp.prediction.layers import Layer, layer_file
+from segapp.maps.layers import Layer, layer_file
+from segapp.maps.pixel_area import hectares_of_a_pixel
 from segapp.scenes.geotiff import RasterioRaster
 from segapp.scenes.open import open_raster
 from segapp.scenes.raster import Raster

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 
 from segapp.classes import ClassTable
 from segapp.configuration import validate
-from segapp.prediction.record import read_record
+from segapp.maps.record import read_record
 from segapp.scenes.geotiff import RasterioRaster
 from segapp.scenes.raster import Raster
 

@@ -13,8 +13,8 @@ from rasterio.transform import Affine
 
 from segapp.bands import Band, known_wavelength, match_bands
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec
-from segapp.prediction.bands import open_for_model
+from segapp.model.model_scene import open_for_model
+from segapp.model.model_spec import ModelSpec
 from segapp.scenes.raster_scene import open_scene
 from segapp.scenes.rules import BandChoice, ImageRules, find_band
 from segapp.viewing.tiles import Tiles

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rasterio.errors import NotGeoreferencedWarning
 
-from segapp.bundle import read_spec
+from segapp.model.bundle import read_spec
 from segapp.scenes.retile import quick_to_read
 from segapp.scenes.rules import BandChoice
 from segapp.viewing.class_map import ClassMap

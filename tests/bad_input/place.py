@@ -83,9 +83,9 @@ def make_place(folder: Path) -> None:
     import keras
 
     from segapp.bands import Band
-    from segapp.bundle import write_model
     from segapp.classes import read_class_csv
-    from segapp.model_spec import ModelSpec, Normalization
+    from segapp.model.bundle import write_model
+    from segapp.model.model_spec import ModelSpec, Normalization
     from segapp.nets.config import UNetConfig
     from tests.conversion.onnx_unet import write_unet
 

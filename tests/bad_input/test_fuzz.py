@@ -16,8 +16,8 @@ from scipy.io import savemat
 from skimage.io import imsave
 
 from segapp.classes import ClassTable, read_class_csv
-from segapp.dataset import read_dataset
-from segapp.inspection import inspect_dataset
+from segapp.data.dataset import read_dataset
+from segapp.data.inspection import inspect_dataset
 from segapp.scenes.labels import open_labels
 from segapp.scenes.open import open_raster
 from segapp.scenes.rules import LabelRules

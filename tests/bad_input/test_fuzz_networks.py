@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from segapp.bundle import load
 from segapp.conversion.keras_network import is_whole_model, read_old_keras
 from segapp.conversion.matlab_weights import read_matlab_weights
 from segapp.conversion.onnx_file import read_onnx
 from segapp.conversion.smp import read_smp
+from segapp.model.bundle import load
 from segapp.transfer.base import read_base
 from tests.bad_input.fuzz import damages, examples, refused_or_read
 

@@ -110,8 +110,8 @@ def test_all_claims_together_take_little_memory(told: tuple[dict[str, tuple[int,
 
 
 def test_weights_that_unpack_to_a_thousand_times_their_size_are_refused(place: Path) -> None:
+    from segapp.conversion.keras_file import read_keras_file
     from segapp.errors import InputError
-    from segapp.transfer.keras_file import read_keras_file
 
     repacked("base.keras", {"model.weights.h5": bytes(1 << 26)}, zipfile.ZIP_DEFLATED)(place)
     with pytest.raises(InputError, match=r"base\.keras: model\.weights\.h5 unpacks to 67,108,864 bytes"):
@@ -122,7 +122,7 @@ def test_weights_that_unpack_to_a_thousand_times_their_size_are_refused(place: P
 def test_arrays_that_are_not_there_are_refused(name: str, place: Path) -> None:
     """A terabyte of zeros that was never written."""
     from segapp.errors import InputError
-    from segapp.weights_file import check_weights
+    from segapp.nets.weights_file import check_weights
 
     with h5py.File(place / name, "a") as file:
         file.create_dataset("more", (1 << 19, 1 << 19), np.float32, chunks=(64, 64))

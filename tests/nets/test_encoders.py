@@ -21,18 +21,18 @@ from hypothesis import strategies as st
 from keras import applications, layers
 
 from segapp.bands import Band
-from segapp.bundle import load, write_model
 from segapp.configuration import validate
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec
+from segapp.inference.predictor import Predictor
+from segapp.inference.tensorflow_engine import TensorFlowEngine
+from segapp.model.bundle import load, write_model
+from segapp.model.model_spec import ModelSpec
 from segapp.nets.adapt import first_kernels
 from segapp.nets.config import UNetConfig
 from segapp.nets.encoders.features import classifier_layers
 from segapp.nets.encoders.registry import ENCODERS
 from segapp.nets.encoders.weights import EncoderWeights, load_encoder_weights, read_encoder_weights
 from segapp.nets.graph import analyse
-from segapp.prediction.predictor import Predictor
-from segapp.prediction.tensorflow_engine import TensorFlowEngine
 from segapp.windows import round_up
 from tests.nets.vgg16_weights import fetch_or_skip
 from tests.toy import random_scene

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from segapp.card import model_card
 from segapp.configuration import validate
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec
+from segapp.model.card import model_card
+from segapp.model.model_spec import ModelSpec
 from segapp.nets.config import KerasGraph, UNetConfig
 from segapp.nets.keras_graph import cut_before, layer_names
 

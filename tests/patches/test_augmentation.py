@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segapp.data.statistics import BandStatistics
 from segapp.patches.augmentation import Augmentation, resize
-from segapp.patches.statistics import BandStatistics
 
 STATISTICS = BandStatistics(np.array([10.0, 20.0]), np.array([1.0, 2.0]), 1)
 OFF = {"flips": False, "quarter_turns": False}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from segapp.data.statistics import band_statistics
 from segapp.patches.augmentation import Augmentation
 from segapp.patches.pipeline import PatchStream
 from segapp.patches.sampling import PatchSource
-from segapp.patches.statistics import band_statistics
 from tests.toy import random_scene
 
 

@@ -11,7 +11,7 @@ import rasterio
 
 from segapp.bands import Band
 from segapp.classes import ClassTable
-from segapp.model_spec import ModelSpec, Normalization
+from segapp.model.model_spec import ModelSpec, Normalization
 from segapp.nets.config import UNetConfig
 
 NAMES = ("blue", "green", "red", "nir", "swir1", "swir2")
@@ -31,7 +31,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory: depth 2, 4 first filters, random weights, reflectance stored as counts times 1e-4."""
     import keras
 
-    from segapp.bundle import write_model
+    from segapp.model.bundle import write_model
 
     keras.utils.set_random_seed(1)
     spec = ModelSpec(

@@ -13,7 +13,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from segapp.errors import InputError
-from segapp.prediction.partial import PartialFile
+from segapp.maps.partial import PartialFile
 from segapp.windows import grid, whole
 from tests.prediction.test_writers import made_up, read, start
 

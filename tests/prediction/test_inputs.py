@@ -12,9 +12,9 @@ from scipy.io import savemat
 from segapp.bands import Band
 from segapp.classes import ClassTable
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec, Normalization
+from segapp.model.model_scene import open_for_model
+from segapp.model.model_spec import ModelSpec, Normalization
 from segapp.nets.config import UNetConfig
-from segapp.prediction.bands import open_for_model
 from segapp.prediction.inputs import IMAGE_SUFFIXES, find_scenes
 from segapp.scenes.geotiff import open_quietly
 from segapp.scenes.open import _FORMATS

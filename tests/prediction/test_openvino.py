@@ -12,12 +12,12 @@ from keras import layers
 
 from segapp.classes import IGNORED_INDEX
 from segapp.errors import InputError
+from segapp.inference.openvino_engine import OpenVINOEngine
+from segapp.inference.predictor import Predictor
+from segapp.inference.tensorflow_engine import TensorFlowEngine
 from segapp.nets.blocks import with_input_and_head
 from segapp.nets.config import UNetConfig
 from segapp.nets.unet import unet
-from segapp.prediction.openvino_engine import OpenVINOEngine
-from segapp.prediction.predictor import Predictor
-from segapp.prediction.tensorflow_engine import TensorFlowEngine
 from segapp.windows import Window, whole
 from tests.toy import random_scene
 

@@ -19,12 +19,13 @@ from rasterio.features import geometry_mask
 from rasterio.transform import xy
 
 import segapp
-from segapp.bundle import load
 from segapp.errors import InputError
-from segapp.prediction.bands import open_for_model
-from segapp.prediction.predictor import Predictor
-from segapp.prediction.settings import MapSettings, RunSettings
-from segapp.prediction.tensorflow_engine import TensorFlowEngine
+from segapp.inference.predictor import Predictor
+from segapp.inference.settings import RunSettings
+from segapp.inference.tensorflow_engine import TensorFlowEngine
+from segapp.model.bundle import load
+from segapp.model.model_scene import open_for_model
+from segapp.prediction.settings import MapSettings
 from segapp.windows import Window
 from tests.prediction.conftest import CLASSES, NAMES
 

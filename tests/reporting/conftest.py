@@ -56,7 +56,7 @@ def write_logs(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def transferred(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The trained model with another head, as if made of it by transfer; not to be changed."""
-    from segapp.bundle import load, write_model
+    from segapp.model.bundle import load, write_model
 
     model = load(trained)
     head = model.get_layer(model.spec.head)

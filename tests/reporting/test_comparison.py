@@ -9,7 +9,7 @@ from segapp.bands import Band
 from segapp.classes import IGNORED_INDEX, ClassTable
 from segapp.errors import InputError
 from segapp.evaluation.report import Evaluation
-from segapp.model_spec import ModelSpec, Normalization
+from segapp.model.model_spec import ModelSpec, Normalization
 from segapp.nets.config import UNetConfig
 from segapp.reporting.comparison import as_other_sees, compare, match_classes
 from segapp.reporting.scoretable import ScoreTable

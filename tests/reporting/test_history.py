@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from segapp.bundle import read_spec
 from segapp.classes import ClassTable
 from segapp.evaluation.report import Evaluation
+from segapp.model.bundle import read_spec
 from segapp.reporting.history import Transfer, stored_transfer, training_curves
 from segapp.reporting.scoretable import ScoreTable, stored_scores
 from segapp.training.log_rows import LOG_FILE, read_log

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segapp.classes import IGNORED_INDEX, ClassTable
-from segapp.dataset import read_dataset
+from segapp.data.dataset import read_dataset
 from segapp.evaluation.evaluate import evaluate
 from segapp.reporting.gallery import EACH, Network, choose, show
 from segapp.reporting.measure import PATCH, Patch, equal_parts, measure
@@ -45,8 +45,8 @@ def toy(shape: tuple[int, int], seed: int, right: float = 0.7) -> ToyScene:
 
 
 def test_scores_are_those_of_an_evaluation_to_the_last_bit(trained: Path, samples: Path) -> None:
-    from segapp.prediction.loading import open_predictor
-    from segapp.prediction.settings import RunSettings
+    from segapp.inference.loading import open_predictor
+    from segapp.inference.settings import RunSettings
 
     dataset = read_dataset(samples)
     predictor, spec = open_predictor(trained, RunSettings())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segapp.bundle import read_spec
+from segapp.model.bundle import read_spec
 from segapp.reporting import measure
 from segapp.reporting.report import report
 from tests.browser import Browser, shows

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from segapp.bundle import read_spec
 from segapp.commands.evaluate import evaluate as evaluate_command
 from segapp.commands.report import report as report_command
 from segapp.errors import InputError
+from segapp.model.bundle import read_spec
 from segapp.reporting.report import report
 from tests.reporting.conftest import HOSTILE, rewritten
 from tests.transfer.conftest import write_dataset

@@ -12,7 +12,7 @@ import pytest
 from scipy.io import loadmat, savemat, whosmat
 
 from segapp.errors import InputError
-from segapp.scenes.mat import _list_variables
+from segapp.scenes.mat import list_variables
 from segapp.scenes.open import open_raster
 from segapp.windows import Window
 
@@ -166,7 +166,7 @@ def test_network_in_a_version_73_file_is_refused(tmp_path: Path) -> None:
 def test_headers_are_read_as_scipy_reads_them(tmp_path: Path, name: str, compressed: bool) -> None:
     arrays = {name: noise(np.int64, (3, 4, 5)), "z": noise(bool, (2, 9)), "s": {"f": np.ones((3, 3))}}
     savemat(tmp_path / "five.mat", arrays, do_compression=compressed)
-    listed = {n: (v.shape, v.kind) for n, v in _list_variables(tmp_path / "five.mat").items()}
+    listed = {n: (v.shape, v.kind) for n, v in list_variables(tmp_path / "five.mat").items()}
     assert listed == {n: (shape, kind) for n, shape, kind in whosmat(tmp_path / "five.mat")}
 
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from segapp.bands import Band
 from segapp.classes import ClassTable
-from segapp.model_spec import ModelSpec, Normalization
+from segapp.client.description import Description, to_json
+from segapp.model.model_spec import ModelSpec, Normalization
 from segapp.nets.config import UNetConfig
-from segapp.serving.description import Description, to_json
 from tests.prediction.conftest import CLASSES, NAMES
 from tests.serving.c_api import SessionError
 from tests.serving.service import Model, Run, serve_grpc, serve_rest

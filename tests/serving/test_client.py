@@ -20,18 +20,19 @@ from hypothesis import strategies as st
 
 import segapp
 import tests.prediction.conftest
-from segapp.bundle import load
 from segapp.classes import IGNORED_INDEX
+from segapp.client.client import find_served
+from segapp.client.endpoint import ServerSettings, parse_endpoint
+from segapp.client.retry import patiently
+from segapp.client.transport import ServerError
 from segapp.errors import InputError
-from segapp.prediction.bands import open_for_model
-from segapp.prediction.predictor import Predictor, at_once
-from segapp.prediction.record import read_record
-from segapp.prediction.settings import MapSettings, RunSettings, ServerSettings
-from segapp.prediction.tensorflow_engine import TensorFlowEngine
-from segapp.serving.client import find_served
-from segapp.serving.endpoint import parse_endpoint
-from segapp.serving.retry import patiently
-from segapp.serving.transport import ServerError
+from segapp.inference.predictor import Predictor, at_once
+from segapp.inference.settings import RunSettings
+from segapp.inference.tensorflow_engine import TensorFlowEngine
+from segapp.maps.record import read_record
+from segapp.model.bundle import load
+from segapp.model.model_scene import open_for_model
+from segapp.prediction.settings import MapSettings
 from segapp.windows import Window
 from tests.serving.conftest import SERVER, Exported
 from tests.serving.service import Model, ServerProcess, serve_rest
@@ -170,7 +171,7 @@ def test_by_rest_neither_tensorflow_nor_grpc_is_loaded(
     arguments = ["predict", str(scene), "--endpoint", server.rest, "--output", str(tmp_path / "map.tif"), "--quiet"]
     script = f"import sys\nfrom segapp.cli import main\nmain({arguments!r})\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert (tmp_path / "map.tif").exists() and "segapp.serving.client" in done.stdout.split()
+    assert (tmp_path / "map.tif").exists() and "segapp.client.client" in done.stdout.split()
     assert not {"tensorflow", "keras", "grpc", "tensorflow_serving"} & set(done.stdout.split())
 
 

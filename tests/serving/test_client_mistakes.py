@@ -16,8 +16,10 @@ import segapp
 import tests.prediction.conftest
 from segapp.classes import ClassTable
 from segapp.cli import main
+from segapp.client.endpoint import ServerSettings
 from segapp.errors import InputError
-from segapp.prediction.settings import MapSettings, RunSettings, ServerSettings
+from segapp.inference.settings import RunSettings
+from segapp.prediction.settings import MapSettings
 from tests.serving import service
 from tests.serving.c_api import SessionError
 from tests.serving.service import Model

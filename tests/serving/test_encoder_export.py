@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from segapp.bundle import write_model
 from segapp.configuration import validate
-from segapp.model_spec import ModelSpec
+from segapp.model.bundle import write_model
+from segapp.model.model_spec import ModelSpec
 from segapp.serving.export import export
 
 

@@ -19,13 +19,13 @@ import pytest
 import tensorflow as tf
 
 from segapp.bands import Band
-from segapp.bundle import write_model
 from segapp.classes import ClassTable
+from segapp.client.description import CountInput, Description, from_json, to_json
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec
+from segapp.model.bundle import write_model
+from segapp.model.model_spec import ModelSpec
 from segapp.serving import check
 from segapp.serving.check import DisagreementError, compare
-from segapp.serving.description import CountInput, Description, from_json, to_json
 from segapp.serving.export import export, write_saved_model
 from segapp.serving.patches import as_counts, from_counts, made_up
 from segapp.serving.signatures import signatures_of

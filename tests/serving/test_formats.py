@@ -17,9 +17,9 @@ import pytest
 import tensorflow as tf
 
 import segapp
-from segapp.bundle import write_model
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec
+from segapp.model.bundle import write_model
+from segapp.model.model_spec import ModelSpec
 from segapp.serving import formats
 from segapp.serving.formats import Format, export_format
 

@@ -17,12 +17,12 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from segapp.bundle import read_spec
-from segapp.model_spec import ModelSpec
-from segapp.prediction.bands import open_for_model
-from segapp.prediction.loading import open_predictor
-from segapp.prediction.settings import RunSettings
-from segapp.serving.description import from_json
+from segapp.client.description import from_json
+from segapp.inference.loading import open_predictor
+from segapp.inference.settings import RunSettings
+from segapp.model.bundle import read_spec
+from segapp.model.model_scene import open_for_model
+from segapp.model.model_spec import ModelSpec
 from segapp.serving.patches import made_up
 from segapp.windows import whole
 from tests.serving.c_api import INVALID_ARGUMENT

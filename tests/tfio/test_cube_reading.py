@@ -12,10 +12,10 @@ import pytest
 
 import segapp
 from segapp.classes import ClassTable
+from segapp.data.statistics import BandStatistics
 from segapp.patches.augmentation import Augmentation
 from segapp.patches.pipeline import PatchStream
 from segapp.patches.sampling import PatchSource, Sampling, find_class_positions
-from segapp.patches.statistics import BandStatistics
 from segapp.scenes.blocks import divide
 from segapp.scenes.hdf5 import Hdf5Raster
 from segapp.scenes.raster_scene import RasterScene, open_scene
@@ -113,7 +113,7 @@ def test_h5py_reads_nothing_where_the_first_place_is_taken(
 
 
 def test_a_geotiff_is_refused(samples: Path) -> None:
-    from segapp.dataset import read_dataset
+    from segapp.data.dataset import read_dataset
 
     stream = _stream(read_dataset(samples).scenes("train"))
     with pytest.raises(segapp.InputError, match="is no single HDF5"):

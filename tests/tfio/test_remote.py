@@ -18,8 +18,8 @@ import tensorflow as tf
 
 import segapp
 from segapp.remote import address_of
-from segapp.remote_output import makes_remote
 from segapp.training.checkpoint import read_progress
+from segapp.training.mirror import makes_remote
 from segapp.training.recipe import Recipe
 from segapp.transfer.strategy import Strategy
 

@@ -18,8 +18,8 @@ import rasterio
 from click.testing import CliRunner, Result
 
 import segapp
-from segapp.dataset import dataset_from_files, read_dataset
-from segapp.provenance import fingerprint
+from segapp.data.dataset import dataset_from_files, read_dataset
+from segapp.data.fingerprint import fingerprint
 from segapp.training.recipe import Recipe
 from segapp.transfer.strategy import Strategy
 

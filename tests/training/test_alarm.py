@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import segapp
-from segapp.dataset import read_dataset
+from segapp.data.dataset import read_dataset
+from segapp.data.statistics import BandStatistics
 from segapp.errors import InputError
 from segapp.patches.augmentation import Augmentation
 from segapp.patches.pipeline import PatchStream
 from segapp.patches.sampling import PatchSource, Sampling, random_for
-from segapp.patches.statistics import BandStatistics
 from segapp.training.alarm import Alarm, patches_of
 from segapp.training.checkpoint import Progress, read_progress
 from segapp.training.log_rows import read_log

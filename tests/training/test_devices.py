@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segapp.errors import InputError
-from segapp.training.devices import batch_over, choose_precision, computing_in, make_strategy, show_devices
+from segapp.nets.precision import choose_precision, computing_in
+from segapp.training.devices import batch_over, make_strategy, show_devices
 
 GPUS = ["GPU:0", "GPU:1", "GPU:2"]
 

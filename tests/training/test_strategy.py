@@ -21,7 +21,7 @@ from segapp.nets.unet import unet
 from segapp.patches.augmentation import Augmentation
 from segapp.patches.pipeline import PatchStream
 from segapp.patches.sampling import PatchSource
-from segapp.patches.statistics import band_statistics
+from segapp.data.statistics import band_statistics
 from segapp.training.loop import Trainer
 from segapp.training.losses import make_loss
 from segapp.training.optimizers import LearningRate, VariableFactors, make_optimizer

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import segapp
-from segapp.dataset import read_dataset
+from segapp.data.dataset import read_dataset
 from segapp.training.recipe import Recipe, read_recipe
 from segapp.training.records import read_log
 

@@ -17,11 +17,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segapp.data.statistics import band_statistics
 from segapp.errors import InputError
 from segapp.patches.augmentation import Augmentation
 from segapp.patches.pipeline import PatchStream
 from segapp.patches.sampling import PatchSource
-from segapp.patches.statistics import band_statistics
 from segapp.training.cluster import Cluster
 from segapp.training.records import read_log
 from segapp.training.workers import joined

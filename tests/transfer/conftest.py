@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 import rasterio
 
-from segapp.bundle import write_model
-from segapp.dataset import read_dataset
-from segapp.landscape import BANDS, CLASSES
-from segapp.model_spec import ModelSpec, Normalization
+from segapp.data.dataset import read_dataset
+from segapp.data.statistics import band_statistics
+from segapp.model.base import Base
+from segapp.model.bundle import write_model
+from segapp.model.model_spec import ModelSpec, Normalization
 from segapp.nets.config import UNetConfig
 from segapp.patches.memory import hold_in_memory
 from segapp.patches.sampling import find_class_positions
-from segapp.patches.statistics import band_statistics
-from segapp.transfer.base import Base, read_base
+from segapp.samples.landscape import BANDS, CLASSES
+from segapp.transfer.base import read_base
 from segapp.transfer.finetune import finetune
 from segapp.transfer.head import fit_head, sample_features
 from segapp.transfer.strategy import Strategy

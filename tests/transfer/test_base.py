@@ -16,9 +16,10 @@ from keras import layers
 from scipy.io import savemat
 
 import segapp
-from segapp.bundle import write_model
+from segapp.conversion.rebuild import same_features
 from segapp.errors import InputError
-from segapp.transfer.base import read_base, same_features
+from segapp.model.bundle import write_model
+from segapp.transfer.base import read_base
 from tests.scenes.test_mat import write_mat73, write_opaque
 
 
@@ -354,7 +355,7 @@ def test_a_mat_file_without_a_network_says_what_it_holds(tmp_path: Path) -> None
     ("name", "message"),
     [
         ("absent.keras", "no such file or folder; give a model directory or a .keras file"),
-        ("net.onnx", "is an ONNX file; bring it over with `segapp convert net.onnx --bands ... --classes"),
+        ("net.onnx", "is an ONNX file; convert it with `segapp convert net.onnx --bands ... --classes"),
         ("net.pt", "write net.onnx with torch.onnx.export, then `segapp convert net.onnx"),
         ("net.h5", r"old format; save it in the new one: .*load_model\(\"net.h5\", .*save\(\"net.keras\"\)"),
         ("net.png", "is no pretrained network; give a model directory or a .keras file"),

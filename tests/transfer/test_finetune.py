@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 import segapp
-from segapp.bundle import read_spec
-from segapp.card import METADATA, model_card
-from segapp.dataset import read_dataset
-from segapp.landscape import BANDS
+from segapp.data.dataset import read_dataset
+from segapp.model.base import Base
+from segapp.model.bundle import read_spec
+from segapp.model.card import METADATA, model_card
 from segapp.patches.sampling import ClassPositions, find_class_positions
+from segapp.samples.landscape import BANDS
 from segapp.scenes.scene import Scene
-from segapp.transfer.base import Base
 from segapp.transfer.finetune import finetune, plan_finetune
 from segapp.transfer.strategy import read_strategy
 from tests.transfer.conftest import NAMES, Witness, tiny_strategy

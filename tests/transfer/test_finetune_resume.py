@@ -15,11 +15,11 @@ import h5py
 import numpy as np
 import pytest
 
-from segapp.bundle import write_model
 from segapp.errors import InputError
+from segapp.model.base import Base
+from segapp.model.bundle import write_model
 from segapp.nets.config import UNetConfig
 from segapp.training.records import LogRow, read_log
-from segapp.transfer.base import Base
 from segapp.transfer.finetune import finetune
 from tests.transfer.conftest import UNGUARDED
 

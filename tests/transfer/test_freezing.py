@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from segapp.errors import InputError
+from segapp.model.base import Base
 from segapp.nets.config import UNetConfig
 from segapp.nets.unet import unet
 from segapp.training.devices import make_strategy
@@ -22,7 +23,6 @@ from segapp.training.optimizers import LearningRate, VariableFactors, make_optim
 from segapp.training.recipe import LossConfig, OptimizerConfig, ScheduleConfig
 from segapp.training.treatment import LayerFactors, Treatment
 from segapp.transfer import phases as phases_module
-from segapp.transfer.base import Base
 from segapp.transfer.finetune import finetune
 from tests.transfer.conftest import HEAD, Stop, Weights, Witness, tiny_strategy, weights_of
 

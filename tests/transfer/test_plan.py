@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from segapp.landscape import BANDS
-from segapp.transfer.base import Base
+from segapp.model.base import Base
+from segapp.samples.landscape import BANDS
 from segapp.transfer.finetune import plan_finetune
 from segapp.transfer.plan import Plan, print_plan
 from segapp.transfer.strategy import read_strategy
@@ -96,7 +96,7 @@ def test_new_classes_bands_and_a_held_out_part_are_told(base_folder: Path, datas
 
 
 def test_pixels_of_each_class_are_those_of_the_labels(plan: Plan, samples: Path) -> None:
-    from segapp.dataset import read_dataset
+    from segapp.data.dataset import read_dataset
     from segapp.windows import whole
 
     dataset = read_dataset(samples)

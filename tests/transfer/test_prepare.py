@@ -11,12 +11,14 @@ import keras
 import numpy as np
 import pytest
 
-from segapp.dataset import read_dataset
+from segapp.data.dataset import read_dataset
 from segapp.errors import InputError
-from segapp.landscape import BANDS
-from segapp.model_spec import as_rows
-from segapp.patches.products import band_products, colouring, discriminants
-from segapp.transfer.base import Base, read_base
+from segapp.model.base import Base
+from segapp.model.model_spec import as_rows
+from segapp.model.second_moments import band_products
+from segapp.samples.landscape import BANDS
+from segapp.transfer.base import read_base
+from segapp.transfer.discriminants import colouring, discriminants
 from segapp.transfer.prepare import Transfer, prepare
 from segapp.transfer.surgery import copied_head
 from segapp.windows import whole

@@ -15,10 +15,12 @@ from keras import layers
 
 from segapp.bands import Band
 from segapp.classes import ClassTable
+from segapp.conversion.rebuild import same_features
 from segapp.errors import InputError
-from segapp.model_spec import ModelSpec, Normalization
+from segapp.model.base import Base
+from segapp.model.model_spec import ModelSpec, Normalization
 from segapp.nets.adapt import band_mixing
-from segapp.transfer.base import Base, read_base, same_features
+from segapp.transfer.base import read_base
 from segapp.transfer.surgery import copied_head, fresh_head_name, set_head, transplant
 from tests.transfer.conftest import weights_of
 

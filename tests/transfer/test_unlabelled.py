@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from segapp.classes import IGNORED_INDEX, ClassTable
-from segapp.dataset import read_dataset
+from segapp.data.dataset import read_dataset
+from segapp.data.statistics import band_statistics
+from segapp.inference.predictor import Predictor
+from segapp.inference.tensorflow_engine import TensorFlowEngine
+from segapp.model.base import Base
 from segapp.patches.augmentation import Augmentation
 from segapp.patches.pipeline import PatchStream
 from segapp.patches.sampling import PatchSource, Sampling
-from segapp.patches.statistics import band_statistics
-from segapp.prediction.predictor import Predictor
-from segapp.prediction.tensorflow_engine import TensorFlowEngine
 from segapp.scenes.scene import Scene
 from segapp.transfer import phases as phases_module
-from segapp.transfer.base import Base
 from segapp.transfer.finetune import finetune
 from segapp.transfer.unlabelled import MixedStream, UnlabelledScene
 from segapp.windows import Window, whole

@@ -15,8 +15,8 @@ import pytest
 import rasterio
 
 from segapp.classes import ClassTable
-from segapp.prediction.geotiff_writer import GeoTiffWriter
-from segapp.prediction.layers import Layer, layer_file, values_of
+from segapp.maps.geotiff_writer import GeoTiffWriter
+from segapp.maps.layers import Layer, layer_file, values_of
 from segapp.scenes.raster import Georeference
 from segapp.windows import whole
 from tests.browser import browser, chromium  # noqa: F401

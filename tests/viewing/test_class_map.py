@@ -13,7 +13,7 @@ import rasterio
 
 from segapp.classes import ClassTable
 from segapp.errors import InputError
-from segapp.prediction.class_names import write_class_names
+from segapp.maps.attribute_table import write_class_names
 from segapp.scenes.geotiff import RasterioRaster
 from segapp.scenes.open import open_raster
 from segapp.viewing.class_map import ClassMap

@@ -191,7 +191,7 @@ def test_bands_that_cannot_be_shown_are_told(files: Files) -> None:
 
 
 def test_with_a_model_values_are_in_its_units(files: Files) -> None:
-    from segapp.model_spec import ModelSpec, Normalization
+    from segapp.model.model_spec import ModelSpec, Normalization
     from segapp.nets.config import UNetConfig
 
     bands = tuple(Band(name=name, scale=1e-4, unit="reflectance") for name in ("nir", "red"))

@@ -28,8 +28,8 @@ from segapp.nets.config import find_code
 from segapp.nets.encoders.features import classifier_layers
 from segapp.nets.encoders.registry import ENCODERS
 from segapp.nets.graph import analyse
+from segapp.nets.weights_file import expands_too_far
 from segapp.scenes.hdf5 import HDF5_ERRORS, refuse_other_files
-from segapp.weights_file import expands_too_far
 
 IMAGENET = "imagenet"
 _URL = "https://storage.googleapis.com/tensorflow/keras-applications/"

@@ -1,0 +1,1 @@
+"""The client of a TensorFlow Serving endpoint, over gRPC and REST."""

@@ -1,0 +1,1 @@
+"""dataset.toml, the scenes it names, what they hold: inspection, leakage, statistics, fingerprints."""

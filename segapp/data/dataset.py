@@ -1,0 +1,214 @@
+"""Datasets: scenes with labels in the roles train, val and test, from a dataset.toml or from bare files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from segapp.bands import Band, names_of, require_usable
+from segapp.classes import ClassTable, read_class_csv
+from segapp.configuration import read_toml, validate
+from segapp.data.dataset_file import DatasetFile, SceneFiles, SplitFile
+from segapp.errors import InputError
+from segapp.scenes.blocks import ROLES, Role, divide
+from segapp.scenes.raster_scene import RasterScene, open_scene
+from segapp.scenes.rules import BandChoice, ImageRules, LabelRules
+from segapp.scenes.scene import Scene
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled scenes that share bands and classes. Scenes of the role None are divided into blocks."""
+
+    name: str
+    path: str
+    """What messages call this dataset."""
+    classes: ClassTable
+    bands: tuple[Band, ...]
+    members: tuple[tuple[Role | None, RasterScene], ...]
+    image: ImageRules = field(default_factory=ImageRules)
+    """How its images are read."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """What the split file says of scenes, by name, that show one place."""
+
+    def unlabelled(self, files: Sequence[Path]) -> list[Scene]:
+        """Images without labels, read as the dataset's own; raises InputError where one has other bands."""
+        scenes: list[Scene] = []
+        for file in files:
+            scene = open_scene([file], self.image, name=file.stem)
+            if scene.bands != self.bands:
+                raise InputError(
+                    f"{file}: its bands are {', '.join(names_of(scene.bands))}, but those of {self.path} are "
+                    f"{', '.join(names_of(self.bands))}; give images like the dataset's"
+                )
+            scenes.append(scene)
+        return scenes
+
+    def scenes(self, role: Role, patch: int = 0) -> list[Scene]:
+        """The scenes of one role; empty if the dataset has none.
+
+        Where scenes are divided into blocks, training blocks keep `patch` pixels away from those of the other roles,
+        which do not depend on it. Raises InputError where that leaves no training pixel.
+        """
+        scenes: list[Scene] = []
+        for given, scene in self.members:
+            if given == role:
+                scenes.append(scene)
+            elif given is None:
+                scenes.extend(divide(scene, role, patch))
+        return scenes
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles that have scenes."""
+        given = {role for role, _ in self.members}
+        return ROLES if None in given else tuple(role for role in ROLES if role in given)
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Read a dataset.toml and open its scenes; no pixel is read.
+
+    Raises InputError naming the file and key for every mistake that headers can tell: unknown keys, missing files,
+    bands or variables, labels that do not fit their image, scenes with different bands.
+    """
+    file = validate(DatasetFile, read_toml(path), str(path))
+    classes = file.classes.table(path)
+    members: list[tuple[Role | None, RasterScene]] = []
+    groups: dict[str, str] = {}
+    split = _Split(path, file.split) if isinstance(file.split, SplitFile) else None
+    for entry in file.scenes:
+        for name, images in _scenes_of(entry, path):
+            role, group = split.of(name, images[0].name) if split else (entry.role, None)
+            if split and role is None:
+                continue
+            if group:
+                groups[name] = group
+            scene = open_scene(
+                images,
+                file.image.model_copy(update={"variable": entry.variable or file.image.variable}),
+                name=name,
+                quality_file=_one_file(entry.quality.replace("{name}", name), path) if entry.quality else None,
+                label_file=_one_file(entry.labels.replace("{name}", name), path),
+                label_rules=file.labels.model_copy(update={"variable": entry.label_variable or file.labels.variable}),
+                classes=classes,
+            )
+            members.append((role, scene))
+    if split and not members:
+        words = ", ".join(f"'{word}'" for word in split.words)
+        raise InputError(f"{split.path}: no scene of {path} has one of the roles {words}; check 'name' and 'roles'")
+    return replace(_dataset(file.name or path.stem, str(path), classes, members, file.image), groups=groups)
+
+
+def dataset_from_files(
+    image: Path,
+    labels: Path,
+    val_image: Path | None,
+    val_labels: Path | None,
+    classes: Path,
+    *,
+    bands: Sequence[BandChoice] | None = None,
+    mask_band: BandChoice | None = None,
+) -> Dataset:
+    """The dataset of one training image, and one for validation or else blocks of the same; `classes` is a CSV file.
+
+    `mask_band` is a band whose non-zero pixels are valid. Raises InputError as `read_dataset` does.
+    """
+    if (val_image is None) != (val_labels is None):
+        missing, given = ("labels", val_image) if val_labels is None else ("image", val_labels)
+        raise InputError(f"{given}: is for validation, but its {missing} file is not given; give both or neither")
+    table = read_class_csv(classes)
+    rules = ImageRules(bands=None if bands is None else tuple(bands), mask_band=mask_band)
+    pairs: list[tuple[Role | None, Path, Path]] = [(None, image, labels)]
+    if val_image is not None and val_labels is not None:
+        pairs = [("train", image, labels), ("val", val_image, val_labels)]
+    members = [
+        (role, open_scene([pixels], rules, label_file=ids, label_rules=LabelRules(), classes=table))
+        for role, pixels, ids in pairs
+    ]
+    return _dataset(image.stem, str(image), table, members, rules)
+
+
+def _dataset(
+    name: str, path: str, classes: ClassTable, members: list[tuple[Role | None, RasterScene]], image: ImageRules
+) -> Dataset:
+    first = members[0][1]
+    for _, scene in members:
+        if scene.bands != first.bands:
+            raise InputError(
+                f"{scene.path}: its bands are {', '.join(names_of(scene.bands))}, but those of {first.path} are "
+                f"{', '.join(names_of(first.bands))}; choose 'bands' and 'names' that fit all scenes"
+            )
+    try:
+        require_usable(first.bands)
+    except ValueError as error:
+        raise InputError(f"{path}: bands: {error} under [image]") from None
+    return Dataset(name, path, classes, first.bands, tuple(members), image)
+
+
+class _Split:
+    """The roles that a split file gives, and the groups if it has any, by scene name."""
+
+    def __init__(self, toml: Path, split: SplitFile) -> None:
+        self.path = toml.parent / split.file
+        self.words = list(split.roles.values())
+        role_of_word = {word: role for role, word in split.roles.items()}
+        self._entries: dict[str, tuple[Role | None, str | None]] = {}
+        try:
+            with self.path.open(newline="", encoding="utf-8-sig") as file:
+                rows = list(csv.DictReader(file, skipinitialspace=True))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{self.path}: cannot be read as a split file ({error}); give a UTF-8 CSV file") from None
+        columns = list(rows[0]) if rows else []
+        for key, column in (("name", split.name), ("role", split.role), ("group", split.group)):
+            if column is not None and column not in columns:
+                raise InputError(
+                    f"{self.path}: has no column '{column}' (its columns: {', '.join(map(str, columns)) or 'none'}); "
+                    f"set '{key}' of the split in {toml}"
+                )
+        for row in rows:
+            name, role = (row[split.name] or "").strip(), role_of_word.get((row[split.role] or "").strip())
+            group = (row[split.group] or "").strip() or None if split.group else None
+            if self._entries.setdefault(name, (role, group)) != (role, group):
+                raise InputError(f"{self.path}: '{name}' has two lines that differ; keep one")
+
+    def of(self, name: str, file_name: str) -> tuple[Role | None, str | None]:
+        """Role and group of a scene."""
+        return self._entries.get(name) or self._entries.get(file_name) or (None, None)
+
+
+def _scenes_of(entry: SceneFiles, toml: Path) -> Iterator[tuple[str, list[Path]]]:
+    """Name and image files of each scene that one [[scenes]] table stands for."""
+    if isinstance(entry.image, tuple):
+        files = [_one_file(pattern, toml) for pattern in entry.image]
+        yield entry.name or files[0].stem, files
+        return
+    found = _matches(entry.image, toml)
+    if not found:
+        raise InputError(f"{toml}: image '{entry.image}' matches no file in {toml.parent.resolve()}; check the path")
+    if entry.name is not None and len(found) > 1:
+        raise InputError(f"{toml}: image '{entry.image}' matches {len(found)} files, so they cannot share one 'name'")
+    for file in found:
+        yield entry.name or file.stem, [file]
+
+
+def _one_file(pattern: str, toml: Path) -> Path:
+    found = _matches(pattern, toml)
+    if len(found) != 1:
+        told = f"{len(found)} files ({', '.join(f.name for f in found[:3])}, ...)" if found else "no file"
+        raise InputError(f"{toml}: '{pattern}' matches {told}, but one is needed; check the path")
+    return found[0]
+
+
+def _matches(pattern: str, toml: Path) -> list[Path]:
+    """The files that a path or glob stands for, sorted; relative to the folder of `toml`."""
+    path = toml.parent / pattern  # an absolute pattern stands by itself
+    try:
+        if path.exists():
+            return [path]
+        if Path(pattern).is_absolute():
+            return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        return sorted(toml.parent.glob(pattern))
+    except (OSError, ValueError, RuntimeError, IndexError) as error:  # what pathlib has against a name or a glob
+        raise InputError(f"{toml}: '{pattern}' is no path or glob ({error}); check it") from None

@@ -1,0 +1,1 @@
+"""Synthetic scenes, to try everything without data of one's own: ``python -m segapp.samples FOLDER``."""
