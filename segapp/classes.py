@@ -160,7 +160,7 @@ class ClassTable(BaseModel):
         return lookup[indexes]
 
 
-def carry_over(
+def shared_classes(
     base: ClassTable, new: ClassTable, mapping: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[tuple[int, ...], ...]:
     """For each new class the network indexes of the base classes that it continues; empty for a class that is new.

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from segapp.classes import IGNORED_INDEX, ClassTable, SegClass, carry_over, read_class_csv
+from segapp.classes import IGNORED_INDEX, ClassTable, SegClass, read_class_csv, shared_classes
 from segapp.errors import InputError
 
 
@@ -133,7 +133,7 @@ NAMES = st.lists(st.sampled_from("abcdefgh"), min_size=2, unique=True)
 
 @given(NAMES, NAMES)
 def test_classes_continue_the_bases_of_their_name(base: list[str], new: list[str]) -> None:
-    found = carry_over(named(*base), named(*(name.upper() for name in new)))
+    found = shared_classes(named(*base), named(*(name.upper() for name in new)))
     assert [[base[source] for source in sources] for sources in found] == [[n] if n in base else [] for n in new]
 
 
@@ -144,10 +144,10 @@ def test_a_mapping_says_otherwise_or_names_what_it_does_not_know(
     strangers = set(mapping) - set(new) | {source for sources in mapping.values() for source in sources} - set(base)
     if strangers:
         with pytest.raises(InputError, match=f"'[{''.join(strangers)}]' is "):
-            carry_over(named(*base), named(*new), mapping)
+            shared_classes(named(*base), named(*new), mapping)
         return
-    found = carry_over(named(*base), named(*new), mapping)
-    plain = carry_over(named(*base), named(*new))
+    found = shared_classes(named(*base), named(*new), mapping)
+    plain = shared_classes(named(*base), named(*new))
     for name, sources, own in zip(new, found, plain, strict=True):
         assert sources == (tuple(sorted({base.index(s) for s in mapping[name]})) if name in mapping else own)
 
@@ -155,7 +155,7 @@ def test_a_mapping_says_otherwise_or_names_what_it_does_not_know(
 def test_classes_merge_split_and_begin_anew() -> None:
     base, new = named("lake", "river", "forest"), named("water", "Forest", "conifer", "lake")
     mapping = {"water": ["river", "Lake"], "conifer": ["forest"], "lake": []}
-    assert carry_over(base, new, mapping) == ((0, 1), (2,), (2,), ())
+    assert shared_classes(base, new, mapping) == ((0, 1), (2,), (2,), ())
 
 
 @pytest.mark.parametrize(
@@ -167,4 +167,4 @@ def test_classes_merge_split_and_begin_anew() -> None:
 )
 def test_a_mapping_of_unknown_classes_lists_the_known(mapping: dict[str, list[str]], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        carry_over(named("lake", "river"), named("water", "forest"), mapping)
+        shared_classes(named("lake", "river"), named("water", "forest"), mapping)

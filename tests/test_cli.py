@@ -85,25 +85,11 @@ def test_the_help_tells_the_exit_codes() -> None:
 
 
 def test_readers_windows_and_metrics_load_neither_tensorflow_nor_keras() -> None:
-    rooms = [
-        "data.dataset",
-        "data.inspection",
-        "windows",
-        "model.bundle",
-        "samples.write",
-        "inference.tiles",
-        "training.recipe",
-    ]
-    rooms += ["prediction.predict", "prediction.inputs", "maps.writers", "maps.polygons"]
-    rooms += ["transfer.strategy", "training.treatment", "transfer.plan", "model.card"]
-    rooms += [
-        "reporting.report",
-        "viewing.view",
-        "evaluation.report",
-        "evaluation.evaluate",
-        "patches.sampling",
-        "patches.augmentation",
-    ]
+    rooms = ["windows", "data.dataset", "data.inspection", "model.bundle", "model.card", "samples.write"]
+    rooms += ["patches.sampling", "patches.augmentation", "inference.tiles", "maps.writers", "maps.polygons"]
+    rooms += ["evaluation.report", "evaluation.evaluate", "training.recipe", "training.layer_settings"]
+    rooms += ["transfer.strategy", "transfer.plan", "prediction.predict", "prediction.inputs"]
+    rooms += ["reporting.report", "viewing.view"]
     modules = _loaded_after("\n".join(f"import segapp.{room}" for room in rooms))
     assert not {"tensorflow", "keras"} & modules
 

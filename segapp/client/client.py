@@ -12,7 +12,7 @@ from segapp.client.description import SCHEMA, Description, from_json
 from segapp.client.endpoint import Endpoint, ServerSettings, credentials_for
 from segapp.client.grpc_transport import GrpcTransport
 from segapp.client.rest_transport import RestTransport
-from segapp.client.retry import patiently
+from segapp.client.retry import with_retries
 from segapp.client.transport import ServerError, Transport
 from segapp.errors import InputError
 from segapp.inference.engine import EngineLostError
@@ -81,7 +81,7 @@ def find_served(
         say(f"{endpoint}: does not answer ({error.details[:_SHOWN]}); trying for {settings.patience:g} s")
 
     try:
-        version, text = patiently(lambda: transport.describe(SCHEMA), settings.patience, waiting)
+        version, text = with_retries(lambda: transport.describe(SCHEMA), settings.patience, waiting)
     except ServerError as error:
         if error.code in ("FAILED_PRECONDITION", "INVALID_ARGUMENT"):
             raise InputError(
@@ -130,7 +130,7 @@ class ServerEngine:
         endpoint, settings = self._served.endpoint, self._served.settings
         batch = np.ascontiguousarray(image, np.float32)[np.newaxis]
         try:
-            found = patiently(lambda: self._transport.run(batch, output), settings.patience)
+            found = with_retries(lambda: self._transport.run(batch, output), settings.patience)
         except ServerError as error:
             raise _explained(error, endpoint, settings) from None
         wanted = (1, *image.shape[:2], *of_a_pixel)

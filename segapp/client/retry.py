@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 _FIRST, _LONGEST = 0.2, 5.0
 
 
-def patiently(
+def with_retries(
     request: Callable[[], Answer], patience: float, say: Callable[[ServerError], None] = lambda error: None
 ) -> Answer:
     """The answer of `request`, which is tried again while it raises UNAVAILABLE, for `patience` seconds.

@@ -152,7 +152,7 @@ def _describe(name: str, foreign: Foreign, base: Base) -> tuple[dict[str, Any], 
 
     own = as_unet(base.model, base.spec.head)
     description = {
-        "schema": 1,
+        "schema": 2,
         "name": name,
         "network": own.config if own else base.spec.network,
         "head": "final_conv" if own else base.spec.head,

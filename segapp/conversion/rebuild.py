@@ -64,7 +64,7 @@ def _describe(path: Path, bands: int, head: keras.layers.Conv2D, graph: KerasGra
     taken = {"image", "input_normalization", "softmax", *(layer["name"] for layer in graph.layers)}
     new_head = next(name for number in count() if (name := head.name + number * "_head") not in taken)
     data = {
-        "schema": 1,
+        "schema": 2,
         "name": path.stem,
         "network": graph.model_dump(),
         "bands": [{"name": f"band_{number}"} for number in range(1, bands + 1)],

@@ -28,7 +28,7 @@ from segapp.scenes.hdf5 import HDF5_ERRORS
 if TYPE_CHECKING:
     import keras
 
-SCHEMA = 1
+SCHEMA = 2
 MODEL_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "model.weights.h5", "README.md"
 _HDF5_OVERHEAD, _CHUNK = 1 << 13, 1 << 16  # bytes: what HDF5 adds to an array, with its layer's groups, is half of it
 
@@ -97,7 +97,8 @@ def read_spec(folder: Path) -> ModelSpec:
         raise InputError(f"{file}: cannot be read as JSON ({error}); copy the model directory again") from None
     if isinstance(data, dict) and data.get("schema") != SCHEMA:
         raise InputError(
-            f"{file}: schema {data.get('schema')!r} is not {SCHEMA}, which this segapp reads; update segapp"
+            f"{file}: schema {data.get('schema')!r} is not {SCHEMA}, which this segapp reads; "
+            "update segapp, or make the model again"
         )
     try:
         return validate(ModelSpec, data, str(file))

@@ -116,7 +116,7 @@ def _transfer(provenance: dict[str, Any]) -> list[str]:
     told = {
         "Bands that the base did not have": [band["name"] for band in plan["bands"] if band["base"] is None],
         "Classes that the base did not have": [entry["name"] for entry in plan["classes"] if not entry["base"]],
-        "Classes that no label showed, kept as the base has them": plan["remembered"],
+        "Classes that no label showed, kept as the base has them": plan["distilled"],
     }
     rows = []
     for line in provenance["phases"]:

@@ -56,7 +56,7 @@ class ModelSpec(Strict):
     `scores` holds what was measured, by role.
     """
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
     name: str
     network: Network
     bands: tuple[Band, ...] = Field(min_length=1)
@@ -64,7 +64,7 @@ class ModelSpec(Strict):
     normalization: Normalization
     head: str = "final_conv"
     """The name of the classifier layer."""
-    products: tuple[tuple[FiniteFloat, ...], ...] = ()
+    second_moments: tuple[tuple[FiniteFloat, ...], ...] = ()
     """How the bands go together, (C, C), as in `segapp.model.second_moments`; empty where that is unknown."""
     patch_size: int = Field(ge=1)
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -84,8 +84,8 @@ class ModelSpec(Strict):
             raise ValueError(f"normalization needs one mean and one std for each of the {len(self.bands)} bands")
         if not min(self.normalization.std) > 0:
             raise ValueError("normalization: a standard deviation of 0 or less divides no band; give those of training")
-        if self.products and {len(self.products), *map(len, self.products)} != {len(self.bands)}:
-            raise ValueError(f"products: {len(self.bands)} bands have {len(self.bands)} rows of as many products")
+        if self.second_moments and {len(self.second_moments), *map(len, self.second_moments)} != {len(self.bands)}:
+            raise ValueError(f"second_moments: {len(self.bands)} bands have {len(self.bands)} rows of as many numbers")
         if self.normalization.logarithm and not min(self.normalization.mean) > 0:
             raise ValueError("normalization: a band whose mean is not positive has no logarithm")
         return self

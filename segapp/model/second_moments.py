@@ -12,20 +12,20 @@ from segapp.nets.blocks import input_normalization
 from segapp.scenes.scene import Scene
 
 
-def band_products(normalization: Normalization, scenes: Sequence[Scene]) -> np.ndarray:
-    """Mean products (C, C) float64 of each two bands, as a network standardises them, over the scenes' valid pixels.
+def band_second_moments(normalization: Normalization, scenes: Sequence[Scene]) -> np.ndarray:
+    """Second moments (C, C) float64 of the standardized bands, over the scenes' valid pixels.
 
     Taken over the tiles that band statistics are taken over. Zero is a band's centre, so these are its covariances
     where the network standardises values, and about that where it standardises logarithms.
     """
-    number, products = 0, np.zeros((len(normalization.mean), len(normalization.mean)))
+    number, second_moments = 0, np.zeros((len(normalization.mean), len(normalization.mean)))
     for scene in scenes:
         for tile in spread_tiles(scene.shape):
             pixels = scene.read(tile)
             pixels = standardized(pixels[~np.isnan(pixels[..., 0])], normalization)
             number += len(pixels)
-            products += pixels.T @ pixels
-    return products / max(number, 1)
+            second_moments += pixels.T @ pixels
+    return second_moments / max(number, 1)
 
 
 def standardized(pixels: np.ndarray, normalization: Normalization) -> np.ndarray:

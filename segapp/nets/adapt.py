@@ -23,7 +23,7 @@ _PER_BAND_ACTIVATIONS = {"linear", "relu", "leaky_relu", "elu", "tanh"}
 
 
 def band_mixing(
-    match: Sequence[int | None], bands: int, fill: BandFill = "zero", products: np.ndarray | None = None
+    match: Sequence[int | None], bands: int, fill: BandFill = "zero", second_moments: np.ndarray | None = None
 ) -> np.ndarray:
     """What each of a network's `bands` is made of when it gets other bands: weights (len(match), bands) float64.
 
@@ -31,9 +31,8 @@ def band_mixing(
     were. Bands without a match begin without weight, so that the network computes what it did; or, with `fill` "mean",
     each is a part of every band, for new data that shares no band with the base.
 
-    Bands of the network that nothing matches are dropped: they stay at their centres. With the mean `products` (bands,
-    bands) of its standardised training bands they are estimated from those that are left, by linear regression with a
-    small ridge.
+    Bands of the network that nothing matches are dropped: they stay at their means. With the `second_moments` (bands,
+    bands) of its standardized training bands they are estimated from the remaining bands by ridge regression.
     """
     mixing = np.zeros((len(match), bands))
     if fill == "mean":
@@ -45,10 +44,10 @@ def band_mixing(
     places = [new for new, base in enumerate(match) if base is not None]
     kept = [base for base in match if base is not None]
     dropped = [base for base in range(bands) if base not in kept]
-    if products is not None and kept and dropped and fill == "zero":
-        among = products[np.ix_(kept, kept)]
+    if second_moments is not None and kept and dropped and fill == "zero":
+        among = second_moments[np.ix_(kept, kept)]
         ridge = _RIDGE * np.trace(among) / len(kept) * np.eye(len(kept))
-        mixing[np.ix_(places, dropped)] = np.linalg.solve(among + ridge, products[np.ix_(kept, dropped)])
+        mixing[np.ix_(places, dropped)] = np.linalg.solve(among + ridge, second_moments[np.ix_(kept, dropped)])
     return mixing
 
 

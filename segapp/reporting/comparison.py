@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segapp.bands import canonical_name, names_of
-from segapp.classes import IGNORED_INDEX, ClassTable, SegClass, carry_over
+from segapp.classes import IGNORED_INDEX, ClassTable, SegClass, shared_classes
 from segapp.errors import InputError
 from segapp.model.model_spec import ModelSpec
 from segapp.reporting.scoretable import Score, ScoreTable
@@ -81,7 +81,7 @@ class Matched:
 
 def match_classes(other: ClassTable, classes: ClassTable) -> Matched:
     """Match the classes of `other` with `classes` by name, upper and lower case alike."""
-    sources = carry_over(other, classes)
+    sources = shared_classes(other, classes)
     renumbered = np.full(256, len(classes), np.uint8)
     renumbered[IGNORED_INDEX] = IGNORED_INDEX
     for index, its in enumerate(sources):

@@ -76,7 +76,7 @@ class StoredBlock(_Stored):
     """What a phase did to a block."""
 
     block: str
-    treatment: str
+    setting: str
     parameters: int
 
 

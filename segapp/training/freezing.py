@@ -11,8 +11,8 @@ import keras
 
 from segapp.errors import InputError
 from segapp.nets.graph import analyse
+from segapp.training.layer_settings import LayerSetting
 from segapp.training.optimizers import VariableFactors
-from segapp.training.treatment import Treatment
 
 _NOISE = (
     keras.layers.Dropout,
@@ -23,21 +23,21 @@ _NOISE = (
 
 
 @dataclass(frozen=True)
-class LayerTreatment:
+class AssignedSetting:
     """What is done to one layer."""
 
     layer: str
     block: str
     parameters: int
-    treatment: Treatment
+    setting: LayerSetting
 
 
-def assign_treatments(
+def assign_layer_settings(
     model: keras.Model,
-    treatments: Mapping[str, Treatment],
+    settings: Mapping[str, LayerSetting],
     source: str = "layers",
-    otherwise: Treatment | None = None,
-) -> list[LayerTreatment]:
+    otherwise: LayerSetting | None = None,
+) -> list[AssignedSetting]:
     """What is done to each layer that has weights, drops features or adds noise, in the network's order.
 
     Patterns ("decoder_stage_*", "head", "*") are matched against a layer's block and its name; the first in order
@@ -51,15 +51,15 @@ def assign_treatments(
         if block == "input" or not (layer.weights or isinstance(layer, _NOISE)):
             continue
         names = (block, layer.name)
-        fitting = [pattern for pattern in treatments if any(fnmatchcase(name, pattern) for name in names)]
-        treatment = treatments[fitting[0]] if fitting else otherwise
-        if treatment is None:
+        fitting = [pattern for pattern in settings if any(fnmatchcase(name, pattern) for name in names)]
+        setting = settings[fitting[0]] if fitting else otherwise
+        if setting is None:
             raise InputError(
                 f'{source}: no pattern covers layer \'{layer.name}\' of {block}; add one, as "*" = "frozen"'
             )
         used.update(fitting)
-        assigned.append(LayerTreatment(layer.name, block, layer.count_params(), treatment))
-    for pattern in treatments:
+        assigned.append(AssignedSetting(layer.name, block, layer.count_params(), setting))
+    for pattern in settings:
         if pattern not in used:
             known = sorted({name for a in assigned for name in (a.block, a.layer)})
             near = difflib.get_close_matches(pattern, known, n=1, cutoff=0.5)
@@ -70,22 +70,22 @@ def assign_treatments(
     return assigned
 
 
-def freeze(model: keras.Model, assigned: list[LayerTreatment]) -> VariableFactors:
+def freeze(model: keras.Model, assigned: list[AssignedSetting]) -> VariableFactors:
     """Freeze layers of a freshly built network as assigned; returns the factors of what stays trainable.
 
     A frozen layer takes no gradient step, its moving statistics stay, and it neither drops features nor adds noise.
     """
     of_variable: dict[str, tuple[float, float]] = {}
     for entry in assigned:
-        layer, treatment = model.get_layer(entry.layer), entry.treatment
-        layer.trainable = treatment != "frozen"  # where False, batch normalisation also runs in inference mode
-        if treatment == "frozen":
+        layer, setting = model.get_layer(entry.layer), entry.setting
+        layer.trainable = setting != "frozen"  # where False, batch normalisation also runs in inference mode
+        if setting == "frozen":
             if isinstance(layer, _NOISE):
                 setattr(layer, "stddev" if isinstance(layer, keras.layers.GaussianNoise) else "rate", 0.0)
             continue
         for variable in layer.trainable_variables:
             is_bias = variable.name == "bias"
-            l2 = treatment.bias_l2 if is_bias else float("kernel" in variable.name)
-            of_variable[variable.path] = (treatment.biases if is_bias else treatment.weights, l2)
+            l2 = setting.bias_l2 if is_bias else float("kernel" in variable.name)
+            of_variable[variable.path] = (setting.biases if is_bias else setting.weights, l2)
     factors = [of_variable[variable.path] for variable in model.trainable_variables]
     return VariableFactors(tuple(rate for rate, _ in factors), tuple(l2 for _, l2 in factors))

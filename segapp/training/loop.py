@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from segapp.classes import IGNORED_INDEX
-from segapp.training.losses import Loss, Memory
+from segapp.training.losses import Distillation, Loss
 from segapp.training.optimizers import VariableFactors, regularise_and_clip
 from segapp.training.recipe import OptimizerConfig
 
@@ -38,11 +38,11 @@ class Trainer:
         config: OptimizerConfig,
         strategy: tf.distribute.Strategy,
         factors: VariableFactors | None = None,
-        memory: Memory | None = None,
+        distillation: Distillation | None = None,
     ) -> None:
-        """`memory`, where given, adds what the network must not forget to the loss."""
+        """`distillation`, where given, is added to the loss."""
         self.model, self.optimizer, self.strategy = model, optimizer, strategy
-        self._loss, self._config, self._memory = loss, config, memory
+        self._loss, self._config, self._distillation = loss, config, distillation
         self._factors = factors or VariableFactors.usual(model.trainable_variables)
         with strategy.scope():
             model.optimizer = optimizer
@@ -114,8 +114,8 @@ class Trainer:
         with tf.GradientTape() as tape, self._random_numbers_of_its_own():
             logits = self._logits(images, training=True)
             loss = self._loss(logits, labels)
-            if self._memory is not None:
-                loss += self._memory(images, labels, logits)
+            if self._distillation is not None:
+                loss += self._distillation(images, labels, logits)
             scaled = loss * scale
         gradients = tape.gradient(scaled, variables)
         replica = tf.distribute.get_replica_context()

@@ -18,7 +18,7 @@ from segapp.training.recipe import LossConfig
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """Logits and labels to one number."""
-Memory = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+Distillation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 """Images, labels and logits to one number: what must not be forgotten where the labels do not speak."""
 
 _IMPOSSIBLE = -1e9

@@ -14,7 +14,7 @@ from segapp.nets.config import UNetConfig
 from segapp.nets.encoders.registry import PLAIN
 from segapp.patches.augmentation import Augmentation
 from segapp.patches.sampling import Sampling
-from segapp.training.treatment import Treatment
+from segapp.training.layer_settings import LayerSetting
 
 
 class OptimizerConfig(Strict):
@@ -102,7 +102,7 @@ class Recipe(Strict):
     encoder_weights: str = NO_WEIGHTS
     freeze: Literal["none", "encoder"] = "none"
     unfreeze_at: float | None = Field(default=None, gt=0, lt=1)
-    rates: dict[str, Treatment] = Field(default_factory=dict)
+    rates: dict[str, LayerSetting] = Field(default_factory=dict)
     sampling: Sampling = Sampling()
     augmentation: Augmentation = Augmentation()
     optimizer: OptimizerConfig = OptimizerConfig()

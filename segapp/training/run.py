@@ -19,7 +19,7 @@ from segapp.data.leakage import leaks
 from segapp.data.statistics import BandStatistics, band_statistics
 from segapp.errors import InputError
 from segapp.model.model_spec import ModelSpec, Normalization, as_rows
-from segapp.model.second_moments import band_products
+from segapp.model.second_moments import band_second_moments
 from segapp.nets.encoders.features import classifier_layers
 from segapp.nets.encoders.weights import EncoderWeights, load_encoder_weights
 from segapp.nets.precision import ComputePrecision, computing_in
@@ -28,12 +28,12 @@ from segapp.patches.pipeline import PatchStream, Stream
 from segapp.patches.sampling import ClassPositions, PatchSource, find_class_positions
 from segapp.scenes.blocks import Role
 from segapp.scenes.scene import Scene
-from segapp.training.freezing import assign_treatments, freeze
+from segapp.training.freezing import assign_layer_settings, freeze
+from segapp.training.layer_settings import LayerFactors, LayerSetting
 from segapp.training.loop import Trainer
-from segapp.training.losses import Memory, class_weights, make_loss
+from segapp.training.losses import Distillation, class_weights, make_loss
 from segapp.training.optimizers import LearningRate, VariableFactors, make_optimizer
 from segapp.training.recipe import NO_WEIGHTS, Recipe
-from segapp.training.treatment import LayerFactors, Treatment
 from segapp.windows import grid, round_up, whole
 
 Show = Callable[[Any], None]
@@ -84,7 +84,7 @@ def prepare(
     if recipe.sampling.balance or recipe.loss.class_weights != "none":
         positions = find_class_positions(train_scenes, len(dataset.classes), seed)
     described = {
-        "schema": 1,
+        "schema": 2,
         "name": dataset.name,
         "network": recipe.network,
         "bands": dataset.bands,
@@ -97,7 +97,7 @@ def prepare(
         "patch_size": recipe.patch_size,
     }
     spec = validate(ModelSpec, described, dataset.path)
-    spec = spec.model_copy(update={"products": as_rows(band_products(spec.normalization, train_scenes))})
+    spec = spec.model_copy(update={"second_moments": as_rows(band_second_moments(spec.normalization, train_scenes))})
     source = PatchSource(train_scenes, recipe.patch_size, seed, recipe.sampling, positions)
     stream = PatchStream(source, recipe.augmentation, statistics, reader=reader)
     if reader != "h5py":
@@ -158,12 +158,12 @@ def start_trainer(
     encoder: list[str] = []
     if recipe.encoder_weights != NO_WEIGHTS:
         encoder = [layer.name for layer in classifier_layers(model, recipe.network.encoder).values()]
-    treatments: dict[str, Treatment]
+    settings: dict[str, LayerSetting]
     if first < recipe.unfreeze_step(len(run.train_scenes)):
-        treatments = {**dict.fromkeys(encoder, "frozen"), **recipe.rates}
+        settings = {**dict.fromkeys(encoder, "frozen"), **recipe.rates}
     else:
-        treatments = {**recipe.rates, **dict.fromkeys(encoder, PRETRAINED)}
-    factors = freeze(model, assign_treatments(model, treatments, "recipe: rates", otherwise=LayerFactors()))
+        settings = {**recipe.rates, **dict.fromkeys(encoder, PRETRAINED)}
+    factors = freeze(model, assign_layer_settings(model, settings, "recipe: rates", otherwise=LayerFactors()))
     if not model.trainable_variables:
         raise InputError("recipe: rates: all layers are frozen; leave one to train")
     return make_trainer(run, model, strategy, precision, factors, first=first)
@@ -175,7 +175,7 @@ def make_trainer(
     strategy: tf.distribute.Strategy,
     precision: ComputePrecision,
     factors: VariableFactors,
-    memory: Memory | None = None,
+    distillation: Distillation | None = None,
     decided: np.ndarray | None = None,
     first: int = 0,
 ) -> Trainer:
@@ -191,4 +191,4 @@ def make_trainer(
         if precision == "float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     loss = make_loss(recipe.loss, class_weights(recipe.loss, share), decided)
-    return Trainer(model, optimizer, loss, recipe.optimizer, strategy, factors, memory)
+    return Trainer(model, optimizer, loss, recipe.optimizer, strategy, factors, distillation)

@@ -27,19 +27,19 @@ def discriminants(normalization: Normalization, scenes: Sequence[Scene], classes
     But for a small ridge all are uncorrelated and of size 1, and zero where the bands hold fewer than `count`.
     """
     bands = len(normalization.mean)
-    pixels_of, sums, products = np.zeros(classes), np.zeros((classes, bands)), np.zeros((bands, bands))
+    pixels_of, sums, second_moments = np.zeros(classes), np.zeros((classes, bands)), np.zeros((bands, bands))
     for scene in scenes:
         for tile in spread_tiles(scene.shape):
             pixels, labels = scene.read(tile), scene.read_labels(tile)
             taken = (labels != IGNORED_INDEX) & ~np.isnan(pixels[..., 0])
             pixels = standardized(pixels[taken], normalization)
-            products += pixels.T @ pixels
+            second_moments += pixels.T @ pixels
             for index in np.unique(labels[taken]):
                 pixels_of[index] += np.count_nonzero(labels[taken] == index)
                 sums[index] += pixels[labels[taken] == index].sum(axis=0)
     number = max(pixels_of.sum(), 1)
     centre = sums.sum(axis=0) / number
-    total = products / number - np.outer(centre, centre)
+    total = second_moments / number - np.outer(centre, centre)
     apart = sums / np.maximum(pixels_of, 1)[:, np.newaxis] - centre
     between = (apart.T * pixels_of / number) @ apart
     size = np.trace(total)
@@ -56,12 +56,12 @@ def discriminants(normalization: Normalization, scenes: Sequence[Scene], classes
     return weights
 
 
-def colouring(products: np.ndarray) -> np.ndarray:
-    """Weights (C, C) float64 that make uncorrelated values of size 1 go together as bands with these `products` do.
+def colouring(second_moments: np.ndarray) -> np.ndarray:
+    """Weights (C, C) float64 that give uncorrelated values of variance 1 the `second_moments` (C, C) of other bands.
 
     The first runs along the bands' principal axis, the next along the second, so that `discriminants` look to a network
     like the bands it was trained on (Sun, Feng and Saenko 2016, arXiv 1511.05547).
     """
-    sizes, axes = np.linalg.eigh(products)  # in rising order
+    sizes, axes = np.linalg.eigh(second_moments)  # in rising order
     axes = axes * np.where(axes.sum(axis=0) < 0, -1.0, 1.0)
     return (axes * np.sqrt(np.maximum(sizes, 0)))[:, ::-1].T

@@ -169,5 +169,5 @@ def _begin(partial: Path, transfer: Transfer, others: Mapping[str, Any], display
     print_plan(transfer.plan, display.console)
     partial.mkdir(parents=True, exist_ok=True)
     write_json(file, settings)
-    shown = as_text(lambda console: print_plan(transfer.plan, console))
-    track_text(partial, "plan", f"```\n{shown}```")
+    present = as_text(lambda console: print_plan(transfer.plan, console))
+    track_text(partial, "plan", f"```\n{present}```")

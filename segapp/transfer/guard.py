@@ -1,4 +1,4 @@
-"""The guard: on which pixels a transfer is judged, and which contestant wins."""
+"""The guard: on which pixels a transfer is judged, and which candidate wins."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _ends(labelled: np.ndarray) -> list[tuple[Window, Window]]:
     return pairs
 
 
-class RememberedScene:
+class PseudoLabelledScene:
     """A scene whose labels, where it has none, are what the base says, as far as that is one of `classes`.
 
     Judged on it, a network that forgets classes which the new labels do not show loses agreement with the base.
@@ -110,7 +110,7 @@ def tile_counts(predictor: Predictor, scenes: Sequence[Scene], classes: ClassTab
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Candidate:
     """A model that may be written: the name of its phase and its tiles' confusion counts (T, K, K)."""
 
     name: str
@@ -121,24 +121,24 @@ class Contestant:
         return ConfusionMatrix(classes, self.counts.sum(axis=0))
 
 
-def beats(challenger: Contestant, holder: Contestant, sure: float, seed: int = 0) -> bool:
-    """Whether the challenger's gain in accuracy and mean IoU together is more than luck of the draw.
+def is_significantly_better(candidate: Candidate, best: Candidate, sure: float, seed: int = 0) -> bool:
+    """Whether the candidate's gain in accuracy and mean IoU together is more than luck of the draw.
 
     It must show in the share `sure` of paired bootstrap resamples of the tiles (Efron and Tibshirani 1993): with few
-    tiles, or a gain made in one place only, the holder stays where much is asked. One that gives no class where the
+    tiles, or a gain made in one place only, the best stays where much is asked. One that gives no class where the
     other does, since its training diverged, loses.
     """
-    judged, judged_of_holder = challenger.counts.sum(), holder.counts.sum()
-    if judged != judged_of_holder:
-        return bool(judged > judged_of_holder)
-    if not len(holder.counts) or _score(challenger.counts.sum(0)) <= _score(holder.counts.sum(0)):
+    judged, scored_of_best = candidate.counts.sum(), best.counts.sum()
+    if judged != scored_of_best:
+        return bool(judged > scored_of_best)
+    if not len(best.counts) or _score(candidate.counts.sum(0)) <= _score(best.counts.sum(0)):
         return False
     rng = np.random.default_rng(seed)
-    tiles = len(holder.counts)
+    tiles = len(best.counts)
     wins = 0
     for _ in range(_RESAMPLES):
         drawn = np.bincount(rng.integers(tiles, size=tiles), minlength=tiles)
-        ours, theirs = (np.tensordot(drawn, c.counts, 1) for c in (challenger, holder))
+        ours, theirs = (np.tensordot(drawn, c.counts, 1) for c in (candidate, best))
         wins += _score(ours) > _score(theirs)
     return wins >= sure * _RESAMPLES
 

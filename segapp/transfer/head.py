@@ -84,14 +84,14 @@ class Teacher:
     """What the base says of the pixels that a head is fitted on, for the classes that carry over from it.
 
     `logits` (n, C) are the base's, one column for each of the network indexes `classes` (C,). `weight` is what a nat
-    of divergence from the base counts beside a nat of cross entropy with the labels, and `doubts` (C,) what one counts
-    that lies in whether it is this class or not.
+    of divergence from the base counts beside a nat of cross entropy with the labels, and `uncertainty` (C,) what
+    one counts that lies in whether it is this class or not.
     """
 
     logits: np.ndarray
     classes: np.ndarray
     weight: float
-    doubts: np.ndarray
+    uncertainty: np.ndarray
 
 
 class FittedHead(NamedTuple):
@@ -115,9 +115,9 @@ def fit_head(
 
     Minimises by L-BFGS the mean cross entropy plus ``penalty / 2`` times the squared distance from the start, both in
     units of standardised features. Labels say nothing of a class that none of them shows: cross entropy runs over the
-    classes in `labels`, and the others keep their start exactly. How the shown stand to the others is held by
+    classes in `labels`, and the others keep their start exactly. How the present stand to the others is held by
     `teacher`: its weight times the mean Kullback-Leibler divergence of the base's probabilities from the head's, both
-    over the classes that carry over (Li and Hoiem 2016, arXiv 1606.09282), and its doubts times that of each class
+    over the classes that carry over (Li and Hoiem 2016, arXiv 1606.09282), and its uncertainty times that of each class
     from all others.
 
     The start is the base's head where classes carry over, and 0 elsewhere. Returns float32 weights and bias.
@@ -192,14 +192,14 @@ def _choose(positions: ClassPositions, pixels: int, balance: float, seed: int) -
 
 @dataclass(frozen=True)
 class _Problem:
-    """The objective of `fit_head` as a function of one flat vector: the shown classes' weights, then their biases.
+    """The objective of `fit_head` as a function of one flat vector: the present classes' weights, then their biases.
 
     Classes lie along the first axis and pixels along the last, so that sums over the few classes run along memory.
     """
 
     inputs: np.ndarray  # (D + 1, n) float64, standardised, the last row 1 for the bias
-    labels: np.ndarray  # (n,) positions in `shown`
-    shown: np.ndarray  # (S,) network indexes
+    labels: np.ndarray  # (n,) positions in `present`
+    present: np.ndarray  # (S,) network indexes
     initial: np.ndarray  # (D + 1, K) in standardised units
     weights: np.ndarray  # (D, K), the start in the features' own units
     bias: np.ndarray
@@ -223,20 +223,20 @@ class _Problem:
         inputs = np.ones((features.shape[1] + 1, len(features)))
         inputs[:-1] = ((features - mean) / std).T
         initial = np.vstack([weights * std[:, None], bias + mean @ weights])
-        shown, positions = np.unique(labels, return_inverse=True)
+        present, positions = np.unique(labels, return_inverse=True)
         taught = first = np.empty((0, len(labels)))
         if teacher:
             taught = _log_softmax(teacher.logits.T.astype(np.float64))
             first = initial[:, teacher.classes].T @ inputs
-        return cls(inputs, positions, shown, initial, weights, bias, mean, std, teacher, taught, first)
+        return cls(inputs, positions, present, initial, weights, bias, mean, std, teacher, taught, first)
 
     @property
     def start(self) -> np.ndarray:
-        return self.initial[:, self.shown].ravel()
+        return self.initial[:, self.present].ravel()
 
     def solve(self, penalty: float, first: np.ndarray) -> np.ndarray:
         """The minimum, found from `first`."""
-        weight = 1 + (self.teacher.weight + self.teacher.doubts.max(initial=0) if self.teacher else 0)
+        weight = 1 + (self.teacher.weight + self.teacher.uncertainty.max(initial=0) if self.teacher else 0)
         options = {"gtol": GRADIENT_TOLERANCE * weight, "ftol": 0.0, "maxiter": 1000, "maxcor": 20}
         return minimize(self.objective, first, (penalty,), method="L-BFGS-B", jac=True, options=options).x
 
@@ -251,7 +251,7 @@ class _Problem:
         slope = np.exp(log_probabilities)
         slope[self.labels, pixels] -= 1
         if self.teacher:
-            _, ours, theirs = np.intersect1d(self.shown, self.teacher.classes, return_indices=True)
+            _, ours, theirs = np.intersect1d(self.present, self.teacher.classes, return_indices=True)
             answers = self.first.copy()
             answers[theirs] = logits[ours]
             answers = _log_softmax(answers)
@@ -260,9 +260,9 @@ class _Problem:
             loss += self.teacher.weight * by_class.sum()
             pull = self.teacher.weight * (found - expected)
             others, expected_others = _all_others(found), _all_others(expected)
-            doubts = self.teacher.doubts[:, None]
-            loss += (doubts * (by_class + expected_others * np.log(expected_others / others))).sum()
-            push = doubts * (found - expected) / others
+            uncertainty = self.teacher.uncertainty[:, None]
+            loss += (uncertainty * (by_class + expected_others * np.log(expected_others / others))).sum()
+            push = uncertainty * (found - expected) / others
             pull += push * others - found * (push.sum(0) - push)
             slope[ours] += pull[theirs]
         moved = flat - self.start
@@ -273,8 +273,8 @@ class _Problem:
         """Weights (D, K) and bias (K,) float32 for features as they come."""
         free = flat.reshape(len(self.inputs), -1)
         weights, bias = self.weights.astype(np.float32), self.bias.astype(np.float32)
-        shown = free[:-1] / self.std[:, None]
-        weights[:, self.shown], bias[self.shown] = shown, free[-1] - self.mean @ shown
+        present = free[:-1] / self.std[:, None]
+        weights[:, self.present], bias[self.present] = present, free[-1] - self.mean @ present
         return weights, bias
 
 

@@ -59,7 +59,7 @@ def notes_on(
     if not matched:
         notes.append("no band is one of the base's; compare with segapp train")
     dropped = [band.name for index, band in enumerate(base.spec.bands) if index not in bands]
-    if base.spec.products and dropped and fill == "zero":
+    if base.spec.second_moments and dropped and fill == "zero":
         notes.append(
             f"{', '.join(dropped)}: estimated from the bands that are left, as these went together for the base"
         )

@@ -24,10 +24,10 @@ from segapp.training.alarm import DivergedError
 from segapp.training.devices import make_repeatable
 from segapp.training.display import Display
 from segapp.training.fit import fit
-from segapp.training.freezing import assign_treatments, freeze
+from segapp.training.freezing import assign_layer_settings, freeze
 from segapp.training.run import Run, make_trainer
-from segapp.transfer.distillation import distil, doubt
-from segapp.transfer.guard import Contestant, RememberedScene, beats, tile_counts
+from segapp.transfer.distillation import distil, uncertainty_weights
+from segapp.transfer.guard import Candidate, PseudoLabelledScene, is_significantly_better, tile_counts
 from segapp.transfer.head import Teacher, choose_penalty, sample_features
 from segapp.transfer.prepare import Transfer
 from segapp.transfer.strategy import Phase
@@ -63,38 +63,38 @@ class Phases:
         with strategy.scope(), computing_in(precision):
             self.start = transfer.network()
             drawn = keras.initializers.GlorotUniform(seed)((1, 1, *self._head_shape()))
-        self.copied = copied_head(transfer.base, transfer.classes, transfer.shown)
+        self.copied = copied_head(transfer.base, transfer.classes, transfer.present)
         self.random = np.asarray(drawn)[0, 0], np.zeros(len(transfer.classes), np.float32)
         set_head(self.start, transfer.spec.head, *self.copied)
-        self.doubts = doubt(np.array([entry.pixels for entry in transfer.plan.classes]))
+        self.uncertainty = uncertainty_weights(np.array([entry.pixels for entry in transfer.plan.classes]))
         self.val_scenes: Sequence[Scene] = transfer.val_scenes
-        if transfer.remembers and ((transfer.carried & ~transfer.shown).any() or transfer.unlabelled):
-            silent = np.flatnonzero(transfer.carried & (~transfer.shown if not transfer.unlabelled else True))
+        if transfer.distils and ((transfer.shared & ~transfer.present).any() or transfer.unlabelled):
+            absent = np.flatnonzero(transfer.shared & (~transfer.present if not transfer.unlabelled else True))
             predictor = Predictor(TensorFlowEngine(self.start))
             self.val_scenes = [
-                RememberedScene(scene, predictor, silent) for scene in (*transfer.val_scenes, *transfer.unlabelled)
+                PseudoLabelledScene(scene, predictor, absent) for scene in (*transfer.val_scenes, *transfer.unlabelled)
             ]
 
     def run(self) -> tuple[str, list[dict[str, Any]]]:
         """Run what is not done yet; returns the folder of the model to write, and what every phase scored."""
         transfer, record = self.transfer, []
-        holder: Contestant | None = None
+        best: Candidate | None = None
         if transfer.strategy.head == "random":
             self._write_start("start", self.random)
             last = "start"
         else:
             self._write_start("base", self.copied)
             last = "base"
-            if transfer.plan.base_competes:
-                holder = self._contestant("base")
-                record.append(self._line(holder, None))
+            if transfer.plan.base_is_candidate:
+                best = self._candidate("base")
+                record.append(self._line(best, None))
         if transfer.strategy.head == "fitted":
             if not (self.partial / "head" / RESULT_FILE).exists():
                 self._write_start("head", self._fitted())
             last = "head"
-            holder = self._contest("head", holder, record)
+            best = self._contest("head", best, record)
         for number, phase in enumerate(transfer.strategy.phases, start=1):
-            start = holder.name if holder and transfer.strategy.guard else last
+            start = best.name if best and transfer.strategy.guard else last
             name = f"{number}-{phase.name}"
             if not (self.partial / name / RESULT_FILE).exists():
                 self.display.say(
@@ -105,9 +105,9 @@ class Phases:
             if phase.held_out:
                 record.append({"phase": name, **dict.fromkeys(_SCORES), "against": None, "won": True})
             else:
-                holder = self._contest(name, holder, record)
+                best = self._contest(name, best, record)
         judged = transfer.strategy.guard and not transfer.ends_unjudged
-        winner = holder.name if holder and judged else last
+        winner = best.name if best and judged else last
         self.display.say(f"written: {winner}" + ("" if judged else " (nothing judges it)"))
         return winner, record
 
@@ -118,7 +118,7 @@ class Phases:
         set_head(self.start, self.transfer.spec.head, *head)
         write_model(self.partial / name, self.start, self.transfer.spec)
 
-    def _contestant(self, name: str) -> Contestant:
+    def _candidate(self, name: str) -> Candidate:
         """Score the model in a phase's folder, unless that was done before."""
         file = self.partial / name / RESULT_FILE
         if not file.exists():
@@ -127,25 +127,27 @@ class Phases:
             write_json(file, {"counts": counts.tolist()})
         counts = np.array(read_json(file)["counts"], np.int64)
         size = len(self.transfer.classes)
-        return Contestant(name, counts.reshape(-1, size, size))
+        return Candidate(name, counts.reshape(-1, size, size))
 
-    def _contest(self, name: str, holder: Contestant | None, record: list[dict[str, Any]]) -> Contestant:
-        challenger = self._contestant(name)
-        record.append(self._line(challenger, holder))
-        won = holder is None or beats(challenger, holder, 0.9 if self.transfer.plan.base_competes else 0.5, self.seed)
+    def _contest(self, name: str, best: Candidate | None, record: list[dict[str, Any]]) -> Candidate:
+        candidate = self._candidate(name)
+        record.append(self._line(candidate, best))
+        won = best is None or is_significantly_better(
+            candidate, best, 0.9 if self.transfer.plan.base_is_candidate else 0.5, self.seed
+        )
         record[-1]["won"] = won
         accuracy, mean_iou = (f"{x:.3f}" if (x := record[-1][key]) is not None else "-" for key in _SCORES)
         self.display.say(
             f"{name}: validation accuracy {accuracy}, mean IoU {mean_iou}"
-            + (f", {'ahead of' if won else 'not surely ahead of'} {holder.name}" if holder else "")
+            + (f", {'ahead of' if won else 'no significant improvement over'} {best.name}" if best else "")
         )
-        return challenger if won or holder is None else holder
+        return candidate if won or best is None else best
 
-    def _line(self, contestant: Contestant, holder: Contestant | None) -> dict[str, Any]:
-        matrix = contestant.scores(self.transfer.dataset.classes)
+    def _line(self, candidate: Candidate, best: Candidate | None) -> dict[str, Any]:
+        matrix = candidate.scores(self.transfer.dataset.classes)
         values = (matrix.global_accuracy, matrix.mean_iou)
         scores = {key: None if np.isnan(x) else x for key, x in zip(_SCORES, values, strict=True)}
-        return {"phase": contestant.name, **scores, "against": holder.name if holder else None, "won": holder is None}
+        return {"phase": candidate.name, **scores, "against": best.name if best else None, "won": best is None}
 
     def _fitted(self) -> tuple[np.ndarray, np.ndarray]:
         """The head fitted to the frozen network's features, with the penalty that validation pixels choose."""
@@ -160,11 +162,11 @@ class Phases:
         val_features, val_labels = sample(transfer.val_scenes, val_positions)
         weights, bias = self.copied
         teacher = None
-        if transfer.remembers:
-            known = np.flatnonzero(transfer.carried)
-            memory, silent = transfer.strategy.memory, (transfer.carried & ~transfer.shown).any()
+        if transfer.distils:
+            known = np.flatnonzero(transfer.shared)
+            distillation, absent = transfer.strategy.distillation, (transfer.shared & ~transfer.present).any()
             logits = (features @ weights + bias)[:, known]
-            teacher = Teacher(logits, known, memory if silent else 0.0, memory * self.doubts[known])
+            teacher = Teacher(logits, known, distillation if absent else 0.0, distillation * self.uncertainty[known])
         head = choose_penalty(features, labels, weights, bias, val_features, val_labels, teacher)
         self.display.say(f"head fitted to {len(labels):,} pixels, penalty {head.penalty:g}")
         return head.weights, head.bias
@@ -180,7 +182,7 @@ class Phases:
         make_repeatable(self.seed + number)
         with self.strategy.scope(), computing_in(self.precision):
             model = load(self.partial / start)
-        factors = freeze(model, assign_treatments(model, phase.layers))
+        factors = freeze(model, assign_layer_settings(model, phase.layers))
         run = Run(
             transfer.dataset,
             recipe,
@@ -194,12 +196,14 @@ class Phases:
             recipe.total_steps(len(scenes)),
             {},
         )
-        memory = decided = None
-        if transfer.remembers:
+        distillation = decided = None
+        if transfer.distils:
             set_head(self.start, transfer.spec.head, *self.copied)
-            memory = distil(self.start, transfer.carried, transfer.shown, transfer.strategy.memory, self.doubts)
-            decided = transfer.shown | ~transfer.carried
-        trainer = make_trainer(run, model, self.strategy, self.precision, factors, memory, decided)
+            distillation = distil(
+                self.start, transfer.shared, transfer.present, transfer.strategy.distillation, self.uncertainty
+            )
+            decided = transfer.present | ~transfer.shared
+        trainer = make_trainer(run, model, self.strategy, self.precision, factors, distillation, decided)
         try:
             fit(run, trainer, self.partial / name, self.display, self.callbacks)
         except DivergedError as error:

@@ -31,7 +31,7 @@ class BlockPlan(Strict):
     """One block in one phase."""
 
     block: str
-    treatment: str
+    setting: str
     parameters: int
     trainable: int
 
@@ -61,8 +61,8 @@ class Plan(Strict):
     validation_scenes: int
     held_out: bool
     guarded: bool
-    base_competes: bool
-    remembered: tuple[str, ...]
+    base_is_candidate: bool
+    distilled: tuple[str, ...]
     phases: tuple[PhasePlan, ...]
     notes: tuple[str, ...]
 
@@ -83,8 +83,8 @@ def print_plan(plan: Plan, console: Console) -> None:
     console.print(classes)
     if plan.dropped_classes:
         console.print(f"Classes of the base that end here: {', '.join(plan.dropped_classes)}", markup=False)
-    if plan.remembered:
-        console.print(f"No label shows them, the base's word is kept: {', '.join(plan.remembered)}", markup=False)
+    if plan.distilled:
+        console.print(f"No label shows them, the base's word is kept: {', '.join(plan.distilled)}", markup=False)
     console.print(plan.head, markup=False)
     if plan.phases:
         console.print(_phase_table(plan))
@@ -101,7 +101,7 @@ def _guard(plan: Plan) -> str:
     """What is written in the end."""
     if not plan.guarded:
         return "nothing guards the result"
-    if plan.base_competes:
+    if plan.base_is_candidate:
         return "the base competes"
     own = all(entry.base for entry in plan.classes)
     return "the base does not compete" if own else "the base cannot compete: not all classes are its own"
@@ -114,8 +114,8 @@ def _phase_table(plan: Plan) -> Table:
     for phase in plan.phases:
         table.add_column(f"{phase.name}\n{phase.steps} steps at {phase.rate:g}")
     for row, block in enumerate(plan.phases[0].blocks):
-        treatments = [phase.blocks[row].treatment for phase in plan.phases]
-        table.add_row(escape(block.block), f"{block.parameters:,}", *treatments)
+        settings = [phase.blocks[row].setting for phase in plan.phases]
+        table.add_row(escape(block.block), f"{block.parameters:,}", *settings)
     table.add_section()
     trainable = [f"{sum(block.trainable for block in phase.blocks):,} trainable" for phase in plan.phases]
     table.add_row("all", f"{sum(block.parameters for block in plan.phases[0].blocks):,}", *trainable)

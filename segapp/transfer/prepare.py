@@ -13,19 +13,19 @@ import keras
 import numpy as np
 
 from segapp.bands import match_bands
-from segapp.classes import carry_over
+from segapp.classes import shared_classes
 from segapp.data.dataset import Dataset
 from segapp.data.statistics import BandStatistics, band_statistics
 from segapp.errors import InputError
 from segapp.model.base import Base
 from segapp.model.model_spec import ModelSpec, Normalization, as_rows
-from segapp.model.second_moments import band_products
+from segapp.model.second_moments import band_second_moments
 from segapp.nets.adapt import BandFill, band_mixing
 from segapp.nets.graph import analyse
 from segapp.patches.memory import hold_in_memory
 from segapp.patches.sampling import ClassPositions, find_class_positions
 from segapp.scenes.scene import Scene
-from segapp.training.freezing import LayerTreatment, assign_treatments
+from segapp.training.freezing import AssignedSetting, assign_layer_settings
 from segapp.transfer.discriminants import colouring, discriminants
 from segapp.transfer.guard import hold_out
 from segapp.transfer.notes import FAR, distances, notes_on
@@ -48,7 +48,7 @@ class Transfer:
     mixing: np.ndarray
     """What each of the base's bands is made of, (C, bands of the base)."""
     classes: tuple[tuple[int, ...], ...]
-    shown: np.ndarray
+    present: np.ndarray
     """(K,) bool: whether a training label shows the class."""
     labelled_scenes: Sequence[Scene]
     """The training scenes whole; `train_scenes` lack what is held out of them."""
@@ -61,14 +61,14 @@ class Transfer:
     settings: Mapping[str, Any]
 
     @property
-    def carried(self) -> np.ndarray:
+    def shared(self) -> np.ndarray:
         """(K,) bool: whether the class continues one of the base's."""
         return np.array([bool(sources) for sources in self.classes])
 
     @property
-    def remembers(self) -> bool:
+    def distils(self) -> bool:
         """Whether the strategy keeps in mind what the base knows of the new classes."""
-        return bool(self.strategy.memory > 0 and self.carried.sum() > 1)
+        return bool(self.strategy.distillation > 0 and self.shared.sum() > 1)
 
     @property
     def ends_unjudged(self) -> bool:
@@ -94,7 +94,7 @@ def prepare(
 
     Raises InputError where base and data do not go together.
     """
-    classes = carry_over(base.spec.classes, dataset.classes, class_map) if base.known_classes or class_map else None
+    classes = shared_classes(base.spec.classes, dataset.classes, class_map) if base.known_classes or class_map else None
     classes = classes or ((),) * len(dataset.classes)
     reach = math.ceil(strategy.patch_size * (1 + strategy.augmentation.scale))
     train_scenes = labelled_scenes = hold_in_memory(dataset.scenes("train", reach))
@@ -118,16 +118,16 @@ def prepare(
             f"{dataset.path}: discriminants need data that shares no band with {base.source}; let new bands "
             "start at zero or as the mean"
         )
-    carried = np.array([bool(sources) for sources in classes])
-    base_competes = bool(carried.all()) and strategy.head != "random"
+    shared = np.array([bool(sources) for sources in classes])
+    base_is_candidate = bool(shared.all()) and strategy.head != "random"
     # A band keeps the base's mean and deviation where both sides have the same known unit, unless bands lie so far
     # outside that the base hardly sees them, and it cannot be written as it is anyway.
     comparable = [source is not None and _same_unit(base, dataset, source, i) for i, source in enumerate(bands)]
     distance = distances(base, statistics, bands, comparable)
-    own = not base_competes and bool((distance > FAR).any())
+    own = not base_is_candidate and bool((distance > FAR).any())
     kept = [False] * len(bands) if own else comparable
     spec = ModelSpec(
-        schema=1,
+        schema=2,
         name=dataset.name,
         network=base.spec.network,
         bands=dataset.bands,
@@ -136,25 +136,25 @@ def prepare(
         head=fresh_head_name(base),
         patch_size=strategy.patch_size,
     )
-    if strategy.head == "copied" and not carried.all():
-        new = ", ".join(name for name, c in zip(dataset.classes.names, carried, strict=True) if not c)
+    if strategy.head == "copied" and not shared.all():
+        new = ", ".join(name for name, c in zip(dataset.classes.names, shared, strict=True) if not c)
         raise InputError(f"{dataset.path}: {new} cannot be copied from {base.source}; use a fitted head")
-    if base_competes or not (held_out and strategy.guard):
+    if base_is_candidate or not (held_out and strategy.guard):
         phases = tuple(phase for phase in strategy.phases if not phase.held_out)
         strategy = strategy.model_copy(update={"phases": phases})
-    remembers = bool(strategy.memory > 0 and carried.sum() > 1)
-    spec = spec.model_copy(update={"products": as_rows(band_products(spec.normalization, train_scenes))})
-    products = np.array(base.spec.products) if base.spec.products else None
+    distils = bool(strategy.distillation > 0 and shared.sum() > 1)
+    spec = spec.model_copy(update={"second_moments": as_rows(band_second_moments(spec.normalization, train_scenes))})
+    second_moments = np.array(base.spec.second_moments) if base.spec.second_moments else None
     if fill == "discriminants":
         mixing = discriminants(spec.normalization, train_scenes, len(dataset.classes), len(base.spec.bands))
-        if products is not None:
-            mixing = mixing @ colouring(products)
+        if second_moments is not None:
+            mixing = mixing @ colouring(second_moments)
     else:
-        mixing = band_mixing(bands, len(base.spec.bands), fill, products)
+        mixing = band_mixing(bands, len(base.spec.bands), fill, second_moments)
     network = transplant(base, spec, mixing)
-    _check_patches(strategy, analyse(network).stride, unlabelled, remembers)
-    shown = pixels > 0
-    silent = carried & ~shown & remembers
+    _check_patches(strategy, analyse(network).stride, unlabelled, distils)
+    present = pixels > 0
+    absent = shared & ~present & distils
     plan = Plan(
         base=base.source,
         strategy=strategy.name,
@@ -175,8 +175,8 @@ def prepare(
         validation_scenes=len(val_scenes),
         held_out=held_out,
         guarded=strategy.guard,
-        base_competes=base_competes,
-        remembered=tuple(name for name, s in zip(dataset.classes.names, silent, strict=True) if s),
+        base_is_candidate=base_is_candidate,
+        distilled=tuple(name for name, s in zip(dataset.classes.names, absent, strict=True) if s),
         phases=tuple(_phase_plan(strategy, phase, network, len(train_scenes)) for phase in strategy.phases),
         notes=(
             *notes_on(base, dataset, statistics, bands, distance, fill, own),
@@ -199,7 +199,7 @@ def prepare(
         bands,
         mixing,
         classes,
-        shown,
+        present,
         labelled_scenes,
         train_scenes,
         val_scenes,
@@ -249,7 +249,7 @@ def _band_plans(
     )
 
 
-def _check_patches(strategy: Strategy, stride: int, unlabelled: Sequence[Path], remembers: bool) -> None:
+def _check_patches(strategy: Strategy, stride: int, unlabelled: Sequence[Path], distils: bool) -> None:
     """Raise InputError where the strategy's patches do not suit the base, or unlabelled ones have no place."""
     size = strategy.patch_size
     if strategy.phases and size % stride:
@@ -257,8 +257,12 @@ def _check_patches(strategy: Strategy, stride: int, unlabelled: Sequence[Path], 
             f"strategy {strategy.name}: a patch size of {size} does not divide by {stride}, as the base's poolings "
             f"need; use {round_up(size, stride)}"
         )
-    if unlabelled and not remembers:
-        why = "fewer than two classes carry over from it" if strategy.memory else f"{strategy.name} keeps nothing of it"
+    if unlabelled and not distils:
+        why = (
+            "fewer than two classes carry over from it"
+            if strategy.distillation
+            else f"{strategy.name} keeps nothing of it"
+        )
         raise InputError(f"{unlabelled[0]}: unlabelled images hold what the base knows, but {why}; leave them out")
     if unlabelled and strategy.phases and strategy.batch < 2:
         raise InputError(f"strategy {strategy.name}: a batch of 1 has no room for unlabelled patches; use 2 or more")
@@ -285,8 +289,8 @@ def _same_unit(base: Base, dataset: Dataset, source: int, index: int) -> bool:
 
 
 def _phase_plan(strategy: Strategy, phase: Phase, network: keras.Model, images: int) -> PhasePlan:
-    assigned = assign_treatments(network, phase.layers, f"strategy {strategy.name}: phase '{phase.name}'")
-    blocks: dict[str, list[LayerTreatment]] = {}
+    assigned = assign_layer_settings(network, phase.layers, f"strategy {strategy.name}: phase '{phase.name}'")
+    blocks: dict[str, list[AssignedSetting]] = {}
     for entry in assigned:
         blocks.setdefault(entry.block, []).append(entry)
     return PhasePlan(
@@ -297,17 +301,17 @@ def _phase_plan(strategy: Strategy, phase: Phase, network: keras.Model, images: 
         blocks=tuple(
             BlockPlan(
                 block=block,
-                treatment=" / ".join(dict.fromkeys(_shown(entry) for entry in entries if entry.parameters)),
+                setting=" / ".join(dict.fromkeys(_shown(entry) for entry in entries if entry.parameters)),
                 parameters=sum(entry.parameters for entry in entries),
-                trainable=sum(entry.parameters for entry in entries if entry.treatment != "frozen"),
+                trainable=sum(entry.parameters for entry in entries if entry.setting != "frozen"),
             )
             for block, entries in blocks.items()
         ),
     )
 
 
-def _shown(entry: LayerTreatment) -> str:
-    if entry.treatment == "frozen":
+def _shown(entry: AssignedSetting) -> str:
+    if entry.setting == "frozen":
         return "frozen"
-    weights, biases = entry.treatment.weights, entry.treatment.biases
+    weights, biases = entry.setting.weights, entry.setting.biases
     return f"x {weights:g}" if weights == biases else f"x {weights:g}, bias x {biases:g}"

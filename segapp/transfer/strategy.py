@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 
 from segapp.configuration import Strict, read_toml, validate
 from segapp.errors import InputError
+from segapp.training.layer_settings import LayerSetting
 from segapp.training.recipe import Recipe
-from segapp.training.treatment import Treatment
 
 HeadStart = Literal["fitted", "copied", "random"]
 
@@ -29,7 +29,7 @@ class Phase(Strict):
     share: float = Field(default=1.0, gt=0, le=1)
     rate: float = Field(gt=0)
     held_out: bool = False
-    layers: dict[str, Treatment]
+    layers: dict[str, LayerSetting]
 
 
 class Strategy(Recipe):
@@ -42,7 +42,7 @@ class Strategy(Recipe):
 
     name: str = "custom"
     head: HeadStart = "fitted"
-    memory: float = Field(default=1.0, ge=0)
+    distillation: float = Field(default=1.0, ge=0)
     guard: bool = True
     phases: tuple[Phase, ...] = ()
 
@@ -52,6 +52,8 @@ class Strategy(Recipe):
         for setting in data if isinstance(data, dict) else ():
             if setting in ("network", "encoder_weights"):
                 raise ValueError(f"a strategy has no [{setting}]; that is the base's")
+            if setting == "memory":
+                raise ValueError("'memory' is called 'distillation'; rename it")
             if setting in ("freeze", "unfreeze_at", "rates"):
                 raise ValueError(f"a strategy has no [{setting}]; say it in the layers of [[phases]]")
         return data

@@ -49,7 +49,7 @@ def transplant(base: Base, spec: ModelSpec, mixing: np.ndarray) -> keras.Model:
     return model
 
 
-def copied_head(base: Base, classes: Sequence[Sequence[int]], shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def copied_head(base: Base, classes: Sequence[Sequence[int]], present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The head that does for classes that carry over what the base's does: weights (D, K) and biases (K,) float32.
 
     `classes` names for each new class the base classes that it continues: where there are several, their weights are
@@ -60,7 +60,7 @@ def copied_head(base: Base, classes: Sequence[Sequence[int]], shown: np.ndarray)
     kernel = kernel[0, 0]
     heirs = np.bincount([source for sources in classes for source in sources], minlength=len(bias))
     weights = np.zeros((len(kernel), len(classes)), np.float32)
-    biases = np.where(shown, 0.0, _NEVER).astype(np.float32)
+    biases = np.where(present, 0.0, _NEVER).astype(np.float32)
     for index, sources in enumerate(map(list, classes)):
         if sources:
             weights[:, index] = kernel[:, sources].mean(axis=1)

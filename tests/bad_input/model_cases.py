@@ -144,7 +144,7 @@ CASES = [
     Case("description endless", link(_MODEL, "/dev/zero"), _LOOK, ("model.json: is a device or a pipe; give a file",)),
     Case("description a folder", folder_at(_MODEL), _LOOK, ("model.json: cannot be read as JSON",)),
     Case("description a list", write(_MODEL, "[1]"), _LOOK, ("model.json: input should be a table",)),
-    Case("description of the future", described(schema=9), _LOOK, ("schema 9 is not 1, which this segapp reads; upd",)),
+    Case("description of the future", described(schema=9), _LOOK, ("schema 9 is not 2, which this segapp reads; upd",)),
     Case("description unknown key", described(nam="x"), _LOOK, ("unknown key 'nam'; did you mean 'name'?",)),
     Case("description without bands", described(bands=[]), _LOOK, ("model.json: bands: ", "at least 1 item")),
     Case(

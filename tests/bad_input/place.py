@@ -96,7 +96,7 @@ def make_place(folder: Path) -> None:
     (folder / "strategy.toml").write_text(STRATEGY)
     (folder / "classes.csv").write_text(CLASSES)
     spec = ModelSpec(
-        schema=1,
+        schema=2,
         name="small",
         network=UNetConfig(depth=1, filters=2),
         bands=tuple(Band(name=name) for name in NAMES),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from segapp.classes import IGNORED_INDEX
 from segapp.model.model_spec import Normalization
-from segapp.model.second_moments import band_products
+from segapp.model.second_moments import band_second_moments
 from segapp.nets.config import UNetConfig
 from segapp.nets.unet import unet
 from segapp.transfer.discriminants import colouring, discriminants
@@ -37,7 +37,7 @@ def test_products_are_those_of_what_the_networks_first_layer_gives(logarithm: bo
     network = unet(4, 2, UNetConfig(depth=1, filters=4), **normalization.model_dump())
     first = keras.Model(network.inputs[0], network.get_layer("input_normalization").output)
     pixels = np.asarray(first(scene.pixels[np.newaxis]))[0][~np.isnan(scene.pixels[..., 0])].astype(np.float64)
-    found = band_products(normalization, [scene])
+    found = band_second_moments(normalization, [scene])
     np.testing.assert_allclose(found, pixels.T @ pixels / len(pixels), rtol=1e-4, atol=1e-5)
 
 
@@ -78,11 +78,11 @@ def test_coloured_values_go_together_as_the_bands_do_the_first_along_their_princ
     seed: int, bands: int
 ) -> None:
     mixed = np.random.default_rng(seed).normal(size=(bands, bands))
-    products = mixed @ mixed.T
-    weights = colouring(products)
-    np.testing.assert_allclose(weights.T @ weights, products, atol=1e-8)
+    second_moments = mixed @ mixed.T
+    weights = colouring(second_moments)
+    np.testing.assert_allclose(weights.T @ weights, second_moments, atol=1e-8)
     sizes = (weights**2).sum(axis=1)
-    assert (np.diff(sizes) <= 1e-9).all() and sizes[0] == pytest.approx(np.linalg.eigvalsh(products)[-1])
+    assert (np.diff(sizes) <= 1e-9).all() and sizes[0] == pytest.approx(np.linalg.eigvalsh(second_moments)[-1])
 
 
 def test_of_bands_that_never_change_there_are_no_discriminants() -> None:

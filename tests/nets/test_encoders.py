@@ -71,7 +71,7 @@ def _randomise(model: keras.Model) -> None:
 @functools.cache
 def _spec(encoder: str, bands: tuple[str, ...] = SIX) -> ModelSpec:
     data = {
-        "schema": 1,
+        "schema": 2,
         "name": encoder,
         "network": {"encoder": encoder, "filters": 4, "dropout": 0.3},
         "bands": [{"name": name, "unit": "reflectance"} for name in bands],

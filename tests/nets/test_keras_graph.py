@@ -32,7 +32,7 @@ def _foreign() -> keras.Model:
 
 def _spec(network: Any, bands: int = 3, head: str = "final_conv") -> ModelSpec:
     data = {
-        "schema": 1,
+        "schema": 2,
         "name": "foreign",
         "network": network,
         "bands": [{"name": str(i)} for i in range(bands)],

@@ -35,7 +35,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     keras.utils.set_random_seed(1)
     spec = ModelSpec(
-        schema=1,
+        schema=2,
         name="small",
         network=UNetConfig(depth=2, filters=4),
         bands=tuple(Band(name=name, scale=1e-4, unit="reflectance") for name in NAMES),

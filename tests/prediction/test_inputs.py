@@ -30,7 +30,7 @@ def model_of(*names: str, **band: Any) -> ModelSpec:
     """A model of bands of these names; reflectance is a count times 1e-4 unless `band` says otherwise."""
     band = {"scale": 1e-4, "unit": "reflectance", **band}
     return ModelSpec(
-        schema=1,
+        schema=2,
         name="small",
         network=UNetConfig(),
         bands=tuple(Band(name=name, **band) for name in names),

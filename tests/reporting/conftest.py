@@ -20,7 +20,7 @@ LOG = "step,epoch,learning_rate,loss,accuracy,seconds,val_loss,val_accuracy,val_
 
 def plan_of(classes: list[tuple[int, str]]) -> dict[str, Any]:
     """The part of a provenance that tells of a transfer in which all classes but the first are the base's."""
-    block = {"block": "bridge", "treatment": "frozen", "parameters": 1234, "trainable": 0}
+    block = {"block": "bridge", "setting": "frozen", "parameters": 1234, "trainable": 0}
     phase = {"name": "decoder", "steps": 40, "rate": 3e-4, "held_out": False, "blocks": [block]}
     return {
         "winner": "1-decoder",
@@ -39,8 +39,8 @@ def plan_of(classes: list[tuple[int, str]]) -> dict[str, Any]:
             "head": "The head is fitted.",
             "held_out": True,
             "guarded": True,
-            "remembered": [],
-            "phases": [phase, {**phase, "name": "all", "blocks": [{**block, "treatment": "x 0.5"}]}],
+            "distilled": [],
+            "phases": [phase, {**phase, "name": "all", "blocks": [{**block, "setting": "x 0.5"}]}],
         },
     }
 

@@ -24,7 +24,7 @@ def table(*names: str, first_id: int = 1) -> ClassTable:
 def spec(classes: ClassTable, bands: tuple[Band, ...] = (Band(name="band_1"),)) -> ModelSpec:
     count = (0.0,) * len(bands), (1.0,) * len(bands)
     return ModelSpec(
-        schema=1,
+        schema=2,
         name="base",
         network=UNetConfig(),
         bands=bands,

@@ -79,7 +79,7 @@ def test_the_plan_that_finetune_writes_has_all_that_is_shown() -> None:
 def test_a_plan_with_more_or_less_than_today_is_read() -> None:
     provenance = plan_of([(1, "water")])
     provenance["plan"]["of_tomorrow"] = {"x": 1}
-    del provenance["plan"]["remembered"]
+    del provenance["plan"]["distilled"]
     transfer = stored_transfer(provenance)
     assert isinstance(transfer, Transfer) and transfer.plan.remembered == ()
 

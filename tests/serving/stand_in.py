@@ -27,7 +27,7 @@ PROTOCOLS = ("grpc", "http")
 def described(classes: ClassTable = CLASSES) -> bytes:
     """What the model says of itself: six bands, no halo."""
     spec = ModelSpec(
-        schema=1,
+        schema=2,
         name="small",
         network=UNetConfig(depth=2, filters=4),
         bands=tuple(Band(name=name, scale=1e-4, unit="reflectance") for name in NAMES),

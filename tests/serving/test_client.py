@@ -23,7 +23,7 @@ import tests.prediction.conftest
 from segapp.classes import IGNORED_INDEX
 from segapp.client.client import find_served
 from segapp.client.endpoint import ServerSettings, parse_endpoint
-from segapp.client.retry import patiently
+from segapp.client.retry import with_retries
 from segapp.client.transport import ServerError
 from segapp.errors import InputError
 from segapp.inference.predictor import Predictor, at_once
@@ -294,7 +294,7 @@ def test_a_busy_server_is_tried_again_until_it_answers_and_said_so_once() -> Non
             raise failures.pop(0)
         return "answer"
 
-    assert patiently(request, 60, said.append) == "answer"
+    assert with_retries(request, 60, said.append) == "answer"
     assert [error.details for error in said] == ["0"]
 
 
@@ -308,5 +308,5 @@ def test_patience_ends_and_other_errors_have_none(code: str, patience: float, mo
         raise ServerError(code, "never")
 
     with pytest.raises(ServerError, match="never"):
-        patiently(request, patience)
+        with_retries(request, patience)
     assert (asked > 1) is more

@@ -21,7 +21,7 @@ from segapp.serving.export import export
 def test_a_network_with_an_encoder_is_exported_and_answers(encoder: str, tmp_path: Path) -> None:
     bands = ("blue", "green", "red", "nir", "swir1", "swir2")
     data = {
-        "schema": 1,
+        "schema": 2,
         "name": encoder,
         "network": {"encoder": encoder, "filters": 4},
         "bands": [{"name": name, "unit": "reflectance", "scale": 1e-4} for name in bands],

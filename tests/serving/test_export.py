@@ -34,7 +34,7 @@ from tests.serving.conftest import Exported, ask_c_api
 
 SPEC = ModelSpec.model_validate(
     {
-        "schema": 1,
+        "schema": 2,
         "name": "small",
         "network": {"depth": 2, "filters": 4, "batch_norm": True},
         "bands": [

@@ -32,7 +32,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory whose network has logarithms and batch normalisation, and weights of its own."""
     spec = ModelSpec.model_validate(
         {
-            "schema": 1,
+            "schema": 2,
             "name": "toy",
             "network": {"depth": 2, "filters": 4, "batch_norm": True},
             "bands": [{"name": "red", "unit": "reflectance"}, {"name": "nir", "unit": "reflectance"}],

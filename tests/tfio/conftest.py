@@ -45,8 +45,8 @@ def bucket(tensorflow_io: None) -> Iterator[str]:
             import boto3
             from botocore.config import Config
 
-            patiently = Config(retries={"max_attempts": 30, "mode": "standard"})
-            boto3.client("s3", region_name="us-east-1", config=patiently).create_bucket(Bucket="bucket")
+            with_retries = Config(retries={"max_attempts": 30, "mode": "standard"})
+            boto3.client("s3", region_name="us-east-1", config=with_retries).create_bucket(Bucket="bucket")
             yield "s3://bucket"
     finally:
         server.terminate()

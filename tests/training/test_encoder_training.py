@@ -223,14 +223,14 @@ def test_finetuning_freezes_the_encoder_and_fits_its_first_layers_to_other_bands
 ) -> None:
     data = samples.with_name("other_bands.toml")
     data.write_text(re.sub(r"bands = \[.*\]", 'bands = ["nir", "red", "green", "blue"]', samples.read_text()))
-    staged = read_strategy("staged", {"steps": 4, "patch_size": 32, "batch": 4, "guard": False, "memory": 0})
+    staged = read_strategy("staged", {"steps": 4, "patch_size": 32, "batch": 4, "guard": False, "distillation": 0})
     phases = (staged.phases[0].model_copy(update={"share": 1.0}),)
     model = finetune(
         frozen_first[0], data, tmp_path / "new", strategy=staged.model_copy(update={"phases": phases}), quiet=True
     )
     before, after = _encoder(segapp.load(frozen_first[0])), _encoder(model)
     kernels = before["Conv1"][0], after["Conv1"][0]
-    mixing = band_mixing((3, 2, 1, 0), 6, products=np.array(segapp.load(frozen_first[0]).spec.products))
+    mixing = band_mixing((3, 2, 1, 0), 6, second_moments=np.array(segapp.load(frozen_first[0]).spec.second_moments))
     np.testing.assert_array_equal(mixing[:, :4], np.eye(4)[[3, 2, 1, 0]])
     np.testing.assert_array_equal(kernels[1], adapt_kernel(kernels[0], mixing))
     del before["Conv1"], after["Conv1"]

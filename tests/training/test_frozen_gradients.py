@@ -13,12 +13,12 @@ from segapp.nets.config import UNetConfig
 from segapp.nets.graph import calls
 from segapp.nets.unet import unet
 from segapp.training.devices import make_strategy
-from segapp.training.freezing import assign_treatments, freeze
+from segapp.training.freezing import assign_layer_settings, freeze
+from segapp.training.layer_settings import LayerFactors
 from segapp.training.loop import Trainer
 from segapp.training.losses import make_loss
 from segapp.training.optimizers import LearningRate, make_optimizer
 from segapp.training.recipe import LossConfig, OptimizerConfig, ScheduleConfig
-from segapp.training.treatment import LayerFactors
 
 SIZE, BANDS, CLASSES = 16, 2, 3
 
@@ -28,7 +28,7 @@ def _network_and_its_step(pattern: str) -> tuple[keras.Model, list[tf.Operation]
     strategy, config = make_strategy(), OptimizerConfig(clip=1.0)
     with strategy.scope():
         model = unet(BANDS, CLASSES, UNetConfig(depth=2, filters=4), size=(SIZE, SIZE))
-        factors = freeze(model, assign_treatments(model, {pattern: LayerFactors()}, otherwise="frozen"))
+        factors = freeze(model, assign_layer_settings(model, {pattern: LayerFactors()}, otherwise="frozen"))
         optimizer = make_optimizer(config, LearningRate(ScheduleConfig(), 10, 10), 0.9, factors.rate)
     plain, graphs = make_loss(LossConfig(dice=1), np.ones(CLASSES, np.float32)), []
 

@@ -63,7 +63,8 @@ def dropped_out():
         return np.float32(0)
     def watch(images, labels, logits):
         return tf.numpy_function(note, [tf.reduce_sum(logits)], tf.float32)
-    trainer = Trainer(model, optimizer, make_loss(LossConfig(), np.ones(2, np.float32)), config, two, memory=watch)
+    loss = make_loss(LossConfig(), np.ones(2, np.float32))
+    trainer = Trainer(model, optimizer, loss, config, two, distillation=watch)
     for _ in range(2):
         trainer.step(tf.ones((2, 8, 8, 1)), tf.zeros((2, 8, 8), tf.uint8))
     states = [variable.value.values for variable in model.variables if "seed_generator" in variable.path]

@@ -78,14 +78,18 @@ def tiny_strategy(*phases: dict[str, Any], **settings: Any) -> Strategy:
         "steps": 12,
         "average": 0.9,
         "optimizer": {"decay": 0.01, "clip": 1.0},
-        "memory": 0,
+        "distillation": 0,
         "sampling": {"balance": 0.5},
         "validation": {"every": 4},
     }
     return Strategy(schema=1, **{"phases": phases or usual, **defaults, **settings})
 
 
-UNGUARDED: dict[str, Any] = {"strategy": tiny_strategy(guard=False, memory=1), "precision": "float32", "quiet": True}
+UNGUARDED: dict[str, Any] = {
+    "strategy": tiny_strategy(guard=False, distillation=1),
+    "precision": "float32",
+    "quiet": True,
+}
 """Settings of the run `unguarded`."""
 
 
@@ -134,7 +138,7 @@ def base_folder(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     scenes = hold_in_memory(dataset.scenes("train"))
     statistics = band_statistics(scenes)
     spec = ModelSpec(
-        schema=1,
+        schema=2,
         name="base",
         network=UNetConfig(depth=1, filters=4, dropout=0.5, batch_norm=True),
         bands=dataset.bands,

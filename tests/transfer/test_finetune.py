@@ -24,7 +24,7 @@ from segapp.transfer.strategy import read_strategy
 from tests.transfer.conftest import NAMES, Witness, tiny_strategy
 
 NEW_NAMES = ["lake", "forest", "grass", "crop", "rock", "built"]
-FORGETFUL_HEAD = read_strategy("head", {"memory": 0})
+FORGETFUL_HEAD = read_strategy("head", {"distillation": 0})
 """Fits the head to the labels alone; the tiny base has little to say."""
 BY_CHANCE = 0.05
 """Cohen's kappa is 0 by chance; the tiny base stands at 0.15 to 0.25 on thousands of pixels."""
@@ -160,7 +160,7 @@ def test_new_classes_and_a_held_out_part(base_folder: Path, dataset: Callable[..
     )
     assert model.spec.classes.names == NEW_NAMES
     document = _document(tmp_path / "new")
-    assert document["provenance"]["plan"]["held_out"] and not document["provenance"]["plan"]["base_competes"]
+    assert document["provenance"]["plan"]["held_out"] and not document["provenance"]["plan"]["base_is_candidate"]
     assert [line["phase"] for line in document["provenance"]["phases"]] == ["head"]
     card = (tmp_path / "new" / "README.md").read_text()
     assert "a part of the training scenes that was held out" in card
@@ -241,7 +241,7 @@ def test_an_interrupted_run_is_neither_overwritten_nor_resumed_with_other_settin
         def on_train_begin(self, logs: object = None) -> None:
             raise KeyboardInterrupt
 
-    strategy = tiny_strategy({"name": "one", "rate": 1e-3, "layers": {"*": 1}}, head="copied", memory=1)
+    strategy = tiny_strategy({"name": "one", "rate": 1e-3, "layers": {"*": 1}}, head="copied", distillation=1)
     settings: dict[str, Any] = {"strategy": strategy, "quiet": True, "precision": "float32"}
     with pytest.raises(KeyboardInterrupt):
         finetune(base_folder, samples, tmp_path / "new", callbacks=[Interrupt()], **settings)

@@ -16,12 +16,12 @@ from segapp.model.base import Base
 from segapp.nets.config import UNetConfig
 from segapp.nets.unet import unet
 from segapp.training.devices import make_strategy
-from segapp.training.freezing import assign_treatments, freeze
+from segapp.training.freezing import assign_layer_settings, freeze
+from segapp.training.layer_settings import LayerFactors, LayerSetting
 from segapp.training.loop import Trainer
 from segapp.training.losses import make_loss
 from segapp.training.optimizers import LearningRate, VariableFactors, make_optimizer
 from segapp.training.recipe import LossConfig, OptimizerConfig, ScheduleConfig
-from segapp.training.treatment import LayerFactors, Treatment
 from segapp.transfer import phases as phases_module
 from segapp.transfer.finetune import finetune
 from tests.transfer.conftest import HEAD, Stop, Weights, Witness, tiny_strategy, weights_of
@@ -41,8 +41,8 @@ def network() -> keras.Model:
     return _network()
 
 
-def _treatments(network: keras.Model, layers: Mapping[str, Treatment]) -> dict[str, Treatment]:
-    return {entry.layer: entry.treatment for entry in assign_treatments(network, layers)}
+def _treatments(network: keras.Model, layers: Mapping[str, LayerSetting]) -> dict[str, LayerSetting]:
+    return {entry.layer: entry.setting for entry in assign_layer_settings(network, layers)}
 
 
 def test_the_first_pattern_that_fits_decides(network: keras.Model) -> None:
@@ -53,7 +53,7 @@ def test_the_first_pattern_that_fits_decides(network: keras.Model) -> None:
 
 
 def test_every_layer_with_weights_or_dropout_is_treated_in_order(network: keras.Model) -> None:
-    assigned = assign_treatments(network, {"*": ALL})
+    assigned = assign_layer_settings(network, {"*": ALL})
     names = [layer.name for layer in network.layers if layer.weights or "dropout" in layer.name]
     assert [entry.layer for entry in assigned] == [name for name in names if name != "input_normalization"]
     assert sum(entry.parameters for entry in assigned) == network.count_params()
@@ -71,23 +71,23 @@ def test_every_layer_with_weights_or_dropout_is_treated_in_order(network: keras.
     ],
 )
 def test_patterns_must_cover_every_layer_and_fit_some(
-    network: keras.Model, layers: dict[str, Treatment], message: str
+    network: keras.Model, layers: dict[str, LayerSetting], message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as error:
-        assign_treatments(network, layers, "phase 'mine'")
+        assign_layer_settings(network, layers, "phase 'mine'")
     assert str(error.value).startswith("phase 'mine': ")
 
 
 def test_factors_stand_in_the_order_of_the_trainable_variables() -> None:
     model = _network()
     names = [layer.name for layer in model.layers if layer.weights and layer.name != "input_normalization"]
-    layers: dict[str, Treatment] = {
+    layers: dict[str, LayerSetting] = {
         name: LayerFactors(weights=number, biases=number + 0.5, bias_l2=number + 0.25)
         for number, name in enumerate(names, start=1)
     }
     layers["bridge_conv_1"] = layers["decoder_stage_1_bn_1"] = "frozen"
     layers["*dropout"] = "frozen"
-    factors = freeze(model, assign_treatments(model, layers))
+    factors = freeze(model, assign_layer_settings(model, layers))
     expected = []
     for variable in model.trainable_variables:
         name, kind = variable.path.split("/")[-2:]
@@ -116,13 +116,13 @@ def test_a_layer_moves_by_its_factor() -> None:
     strategy = make_strategy()
     with strategy.scope():
         model = unet(3, 4, UNetConfig(depth=1, filters=4, dropout=0))
-    layers: dict[str, Treatment] = {
+    layers: dict[str, LayerSetting] = {
         "encoder_stage_1_conv_1": LayerFactors(weights=1e-30, biases=1e-30),
         "head": LayerFactors(weights=1e-30),
         "*": ALL,
     }
     before = weights_of(model)
-    _train(model, freeze(model, assign_treatments(model, layers)), strategy)
+    _train(model, freeze(model, assign_layer_settings(model, layers)), strategy)
     after = weights_of(model)
     moved = {name: [np.abs(a - b).max() for a, b in zip(after[name], before[name], strict=True)] for name in after}
     assert max(moved["encoder_stage_1_conv_1"]) < 1e-25 and min(moved["bridge_conv_1"]) > 1e-4
@@ -130,9 +130,9 @@ def test_a_layer_moves_by_its_factor() -> None:
 
 
 @pytest.mark.parametrize(("encoder", "bridge"), [("frozen", "frozen"), ("frozen", ALL), (ALL, "frozen"), (ALL, ALL)])
-def test_features_are_dropped_in_trainable_blocks_only(encoder: Treatment, bridge: Treatment) -> None:
+def test_features_are_dropped_in_trainable_blocks_only(encoder: LayerSetting, bridge: LayerSetting) -> None:
     model = _network()
-    freeze(model, assign_treatments(model, {"encoder_*": encoder, "bridge": bridge, "*": "frozen"}))
+    freeze(model, assign_layer_settings(model, {"encoder_*": encoder, "bridge": bridge, "*": "frozen"}))
     image = np.random.default_rng(0).normal(size=(1, 16, 16, 3)).astype(np.float32)
     outputs = [model.get_layer(name).output for name in ("encoder_stage_2_dropout", "bridge_dropout")]
     body = keras.Model(model.inputs[0], outputs)
@@ -150,14 +150,14 @@ def test_other_layers_of_noise_are_silent_in_frozen_blocks(kind: type) -> None:
     model = keras.Model(image, keras.layers.Conv2D(2, 1, name="head")(x))
     pixels = np.ones((1, 4, 4, 2), np.float32)
     assert not np.array_equal(model(pixels, training=True), model(pixels, training=True))
-    freeze(model, assign_treatments(model, {"*": "frozen"}))
+    freeze(model, assign_layer_settings(model, {"*": "frozen"}))
     np.testing.assert_array_equal(model(pixels, training=True), model(pixels, training=False))
 
 
 def test_a_layer_that_was_saved_as_untrainable_is_trained_where_the_strategy_says_so() -> None:
     model = _network()
     model.get_layer("bridge_conv_1").trainable = False
-    factors = freeze(model, assign_treatments(model, {"bridge": LayerFactors(weights=2), "*": "frozen"}))
+    factors = freeze(model, assign_layer_settings(model, {"bridge": LayerFactors(weights=2), "*": "frozen"}))
     trainable = [variable.path for variable in model.trainable_variables]
     assert "bridge_conv_1/kernel" in trainable and factors.rate == (2.0,) * len(trainable)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from segapp.classes import IGNORED_INDEX, ClassTable
 from segapp.scenes.blocks import Block
 from segapp.scenes.scene import Scene
-from segapp.transfer.guard import Contestant, RememberedScene, beats, hold_out, tile_counts
+from segapp.transfer.guard import Candidate, PseudoLabelledScene, hold_out, is_significantly_better, tile_counts
 from segapp.windows import Window, whole
 from tests.toy import ToyScene, random_scene
 
@@ -77,8 +77,8 @@ def test_the_end_is_held_out_where_both_parts_show_most_classes(turns: int) -> N
     scene = random_scene((100, 60))
     scene = ToyScene(np.rot90(scene.pixels, turns), np.rot90(labels, turns))
     (train,), (val,) = hold_out([scene])
-    shown = [set(np.unique(part.read_labels(whole(part.shape)))) for part in (train, val)]
-    assert shown == [{0, 1}, {0, 1}]
+    present = [set(np.unique(part.read_labels(whole(part.shape)))) for part in (train, val)]
+    assert present == [{0, 1}, {0, 1}]
 
 
 def test_a_scene_without_labels_is_parted_by_its_area() -> None:
@@ -93,8 +93,8 @@ TILES = st.lists(
 )
 
 
-def _contestant(name: str, tiles: Sequence[np.ndarray] | np.ndarray) -> Contestant:
-    return Contestant(name, np.array(tiles, np.int64).reshape(-1, 3, 3))
+def _candidate(name: str, tiles: Sequence[np.ndarray] | np.ndarray) -> Candidate:
+    return Candidate(name, np.array(tiles, np.int64).reshape(-1, 3, 3))
 
 
 def _predicted(reference: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ def _predicted(reference: np.ndarray, right: np.ndarray) -> np.ndarray:
 @given(TILES, st.integers(0, 99))
 def test_an_equal_model_never_wins(tiles: list[list[list[int]]], seed: int) -> None:
     counts = np.array(tiles) + np.eye(3, dtype=int)
-    assert not beats(_contestant("a", counts), _contestant("b", counts.copy()), 0.9, seed)
+    assert not is_significantly_better(_candidate("a", counts), _candidate("b", counts.copy()), 0.9, seed)
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 20)), min_size=1, max_size=10), st.integers(0, 99))
@@ -119,7 +119,7 @@ def test_a_worse_model_never_wins(tiles: list[tuple[int, int]], seed: int) -> No
     right = np.array([[hits, hits + 5, hits + 9] for hits, _ in tiles])
     fewer = np.array([[lost, lost // 2, 0] for _, lost in tiles])
     better, worse = _predicted(reference, right), _predicted(reference, np.maximum(right - fewer, 0))
-    assert not beats(_contestant("worse", worse), _contestant("better", better), 0.9, seed)
+    assert not is_significantly_better(_candidate("worse", worse), _candidate("better", better), 0.9, seed)
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 99))
@@ -127,8 +127,8 @@ def test_a_worse_model_never_wins(tiles: list[tuple[int, int]], seed: int) -> No
 def test_a_gain_in_every_tile_wins(tiles: int, gain: int, seed: int) -> None:
     reference = np.full((tiles, 3), 100)
     right = np.random.default_rng(seed).integers(10, 60, (tiles, 3))
-    assert beats(
-        _contestant("new", _predicted(reference, right + gain)), _contestant("old", _predicted(reference, right)), 0.9
+    assert is_significantly_better(
+        _candidate("new", _predicted(reference, right + gain)), _candidate("old", _predicted(reference, right)), 0.9
     )
 
 
@@ -138,28 +138,28 @@ def test_a_gain_in_one_tile_of_many_does_not_win(tiles: int, seed: int) -> None:
     reference, right = np.full((tiles, 3), 100), np.full((tiles, 3), 50)
     luckier = right.copy()
     luckier[seed % tiles] = 100
-    old, new = _contestant("old", _predicted(reference, right)), _contestant("new", _predicted(reference, luckier))
+    old, new = _candidate("old", _predicted(reference, right)), _candidate("new", _predicted(reference, luckier))
     assert new.scores(CLASSES).global_accuracy > old.scores(CLASSES).global_accuracy
-    assert not beats(new, old, 0.9, seed) and beats(new, old, 0.5, seed)
+    assert not is_significantly_better(new, old, 0.9, seed) and is_significantly_better(new, old, 0.5, seed)
 
 
 @given(st.integers(0, 99))
 @settings(max_examples=10)
 def test_who_wins_is_the_same_each_time(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    old, new = (_contestant(n, _predicted(np.full((9, 3), 50), rng.integers(20, 50, (9, 3)))) for n in ("old", "new"))
-    won = beats(new, old, 0.9, 3)
-    assert beats(new, old, 0.9, 3) == won and not (won and beats(old, new, 0.9, 3))
+    old, new = (_candidate(n, _predicted(np.full((9, 3), 50), rng.integers(20, 50, (9, 3)))) for n in ("old", "new"))
+    won = is_significantly_better(new, old, 0.9, 3)
+    assert is_significantly_better(new, old, 0.9, 3) == won and not (won and is_significantly_better(old, new, 0.9, 3))
 
 
 def test_a_model_that_diverged_gives_no_class_and_loses() -> None:
-    nothing, old = _contestant("new", np.empty((0, 3, 3))), _contestant("old", np.eye(3)[np.newaxis] * 9)
-    assert not beats(nothing, old, 0.9) and beats(old, nothing, 0.9)
-    assert not beats(nothing, nothing, 0.9)
+    nothing, old = _candidate("new", np.empty((0, 3, 3))), _candidate("old", np.eye(3)[np.newaxis] * 9)
+    assert not is_significantly_better(nothing, old, 0.9) and is_significantly_better(old, nothing, 0.9)
+    assert not is_significantly_better(nothing, nothing, 0.9)
 
 
 class _Says:
-    """Predicts the given map, whatever it is shown."""
+    """Predicts the given map, whatever it is present."""
 
     def __init__(self, indexes: np.ndarray) -> None:
         self.indexes = indexes
@@ -172,9 +172,9 @@ class _Says:
 
 def _remembered(labels: list[int], said: list[int], classes: list[int]) -> list[int]:
     scene = ToyScene(np.zeros((1, len(labels), 2)), np.array([labels]))
-    remembered = RememberedScene(scene, _Says(np.array([said], np.uint8)), np.array(classes))  # type: ignore[arg-type]
+    distilled = PseudoLabelledScene(scene, _Says(np.array([said], np.uint8)), np.array(classes))  # type: ignore[arg-type]
     np.testing.assert_array_equal(scene.labels, [labels])
-    return remembered.read_labels(Window(0, 0, 1, len(labels)))[0].tolist()
+    return distilled.read_labels(Window(0, 0, 1, len(labels)))[0].tolist()
 
 
 def test_labels_speak_first_and_where_there_are_none_the_base_of_its_classes() -> None:
@@ -184,9 +184,9 @@ def test_labels_speak_first_and_where_there_are_none_the_base_of_its_classes() -
 
 def test_the_base_is_not_asked_where_every_pixel_has_a_label() -> None:
     scene, base = random_scene((5, 5)), _Says(np.zeros((5, 5), np.uint8))
-    remembered = RememberedScene(scene, base, np.arange(3))  # type: ignore[arg-type]
+    distilled = PseudoLabelledScene(scene, base, np.arange(3))  # type: ignore[arg-type]
     assert not base.asked
-    np.testing.assert_array_equal(remembered.read_labels(Window(1, 2, 3, 2)), scene.labels[1:4, 2:4])
+    np.testing.assert_array_equal(distilled.read_labels(Window(1, 2, 3, 2)), scene.labels[1:4, 2:4])
 
 
 def test_tiles_add_up_to_the_scenes_and_those_without_a_label_are_left_out() -> None:

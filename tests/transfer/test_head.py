@@ -76,25 +76,25 @@ def test_classes_that_no_label_shows_keep_their_weights(taught: bool) -> None:
     weights, bias = some_head(4, 5)
     teacher = Teacher(features @ weights + bias, np.arange(5), 1.0, np.zeros(5)) if taught else None
     fitted, shifted = fit_head(features, labels, weights, bias, 1e-3, teacher)
-    unseen, shown = [1, 2, 4], [0, 3]
+    unseen, present = [1, 2, 4], [0, 3]
     np.testing.assert_array_equal(fitted[:, unseen], weights[:, unseen])
     np.testing.assert_array_equal(shifted[unseen], bias[unseen])
-    assert (fitted[:, shown] != weights[:, shown]).all()
-    before, after = (softmax((features @ w + b)[:, shown]) for w, b in ((weights, bias), (fitted, shifted)))
+    assert (fitted[:, present] != weights[:, present]).all()
+    before, after = (softmax((features @ w + b)[:, present]) for w, b in ((weights, bias), (fitted, shifted)))
     right = labels == 3
     assert (after[right, 1].mean(), after[~right, 0].mean()) > (before[right, 1].mean(), before[~right, 0].mean())
 
 
-def test_a_teacher_holds_the_head_to_what_the_base_says_of_classes_that_carry_over() -> None:
+def test_a_teacher_holds_the_head_to_what_the_base_says_of_classes_that_match_classes() -> None:
     features, labels = pixels_of(classes=2)
     weights, bias = some_head(4, 5)
-    carried = np.array([4, 0, 2])  # class 1 is shown but new, class 3 neither
-    logits = features @ weights[:, carried] + bias[carried]
+    shared = np.array([4, 0, 2])  # class 1 is present but new, class 3 neither
+    logits = features @ weights[:, shared] + bias[shared]
 
-    def divergences(weight: float, doubts: list[float]) -> np.ndarray:
-        teacher = Teacher(logits, carried, weight, np.array(doubts))
+    def divergences(weight: float, uncertainty: list[float]) -> np.ndarray:
+        teacher = Teacher(logits, shared, weight, np.array(uncertainty))
         head, shift = fit_head(features, labels, weights, bias, 1e-4, teacher)
-        told, said = (softmax(x.astype(np.float64)) for x in (logits, (features @ head + shift)[:, carried]))
+        told, said = (softmax(x.astype(np.float64)) for x in (logits, (features @ head + shift)[:, shared]))
         by_class = told * np.log(told / said) + (1 - told) * np.log((1 - told) / (1 - said))
         return np.append(by_class.mean(0), (told * np.log(told / said)).sum(1).mean())
 
@@ -108,8 +108,8 @@ def test_a_teacher_holds_the_head_to_what_the_base_says_of_classes_that_carry_ov
 def test_the_gradient_is_the_objectives(taught: bool) -> None:
     features, labels = pixels_of(classes=3, n=50)
     weights, bias = some_head(4, 6)
-    told, doubts = np.random.default_rng(3).normal(size=(50, 4)), np.array([0.2, 3, 0, 0.9])
-    teacher = Teacher(told, np.array([5, 1, 0, 4]), 0.7, doubts)
+    told, uncertainty = np.random.default_rng(3).normal(size=(50, 4)), np.array([0.2, 3, 0, 0.9])
+    teacher = Teacher(told, np.array([5, 1, 0, 4]), 0.7, uncertainty)
     problem = _Problem.of(features, labels, weights, bias, teacher if taught else None)
     somewhere = problem.start + np.random.default_rng(4).normal(size=problem.start.shape)
     error = check_grad(lambda x: problem.objective(x, 0.3)[0], lambda x: problem.objective(x, 0.3)[1], somewhere)

@@ -38,7 +38,7 @@ def test_blocks_and_phases_add_up_to_the_network(plan: Plan, base: Base) -> None
         assert sum(block.parameters for block in phase.blocks) == base.model.count_params()
     decoder, everything = ({block.block: block for block in phase.blocks} for phase in plan.phases)
     assert {name for name, block in decoder.items() if block.trainable} == {"decoder_stage_1", "head"}
-    assert decoder["encoder_stage_1"].treatment == "frozen" and decoder["head"].treatment == "x 1"
+    assert decoder["encoder_stage_1"].setting == "frozen" and decoder["head"].setting == "x 1"
     assert all(block.trainable == block.parameters for block in everything.values())
 
 
@@ -46,8 +46,8 @@ def test_the_plan_of_the_bases_own_data_keeps_everything(plan: Plan, base_folder
     assert plan.base == str(base_folder) and (plan.training_scenes, plan.validation_scenes) == (2, 1)
     assert [band.base for band in plan.bands] == list(BANDS) and {b.statistics for b in plan.bands} == {"the base's"}
     assert [entry.base for entry in plan.classes] == [(name,) for name in NAMES]
-    assert not (plan.dropped_bands or plan.dropped_classes or plan.remembered or plan.notes or plan.held_out)
-    assert plan.base_competes and plan.guarded
+    assert not (plan.dropped_bands or plan.dropped_classes or plan.distilled or plan.notes or plan.held_out)
+    assert plan.base_is_candidate and plan.guarded
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
 
 
@@ -88,7 +88,7 @@ def test_new_classes_bands_and_a_held_out_part_are_told(base_folder: Path, datas
     assert [band.base for band in plan.bands] == ["nir", "blue"]
     assert plan.dropped_bands == ("green", "red", "swir1", "swir2")
     assert [entry.base for entry in plan.classes] == [("water",), ("forest",), ("grass",), ("crop",), (), ("built",)]
-    assert plan.dropped_classes == ("bare",) and plan.held_out and not plan.base_competes
+    assert plan.dropped_classes == ("bare",) and plan.held_out and not plan.base_is_candidate
     text = _printed(plan)
     assert "their filters are removed: green, red, swir1, swir2" in text and "that end here: bare" in text
     assert "held out from the training scenes; the base cannot compete" in text

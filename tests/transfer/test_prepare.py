@@ -15,7 +15,7 @@ from segapp.data.dataset import read_dataset
 from segapp.errors import InputError
 from segapp.model.base import Base
 from segapp.model.model_spec import as_rows
-from segapp.model.second_moments import band_products
+from segapp.model.second_moments import band_second_moments
 from segapp.samples.landscape import BANDS
 from segapp.transfer.base import read_base
 from segapp.transfer.discriminants import colouring, discriminants
@@ -24,7 +24,7 @@ from segapp.transfer.surgery import copied_head
 from segapp.windows import whole
 from tests.transfer.conftest import NAMES, tiny_strategy, without
 
-HEAD_ONLY = tiny_strategy(phases=(), memory=1)
+HEAD_ONLY = tiny_strategy(phases=(), distillation=1)
 
 
 def _prepare(base: Base, data: Path, **settings: Any) -> Transfer:
@@ -102,9 +102,9 @@ def test_bands_that_none_matches_start_as_discriminants_unless_told_otherwise(
     found = discriminants(transfer.spec.normalization, transfer.train_scenes, len(NAMES), 6)
     np.testing.assert_array_equal(transfer.mixing, found)
     assert np.linalg.matrix_rank(found) == 6
-    products = np.array(transfer.spec.products)
-    coloured = replace(base, spec=base.spec.model_copy(update={"products": as_rows(products)}))
-    np.testing.assert_array_equal(_prepare(coloured, data).mixing, found @ colouring(products))
+    second_moments = np.array(transfer.spec.second_moments)
+    coloured = replace(base, spec=base.spec.model_copy(update={"second_moments": as_rows(second_moments)}))
+    np.testing.assert_array_equal(_prepare(coloured, data).mixing, found @ colouring(second_moments))
     assert not _prepare(base, data, new_bands="zero").mixing.any()
     np.testing.assert_array_equal(_prepare(base, data, new_bands="mean").mixing, np.full((6, 6), 1 / 6))
     with pytest.raises(InputError, match="discriminants need data that shares no band with"):
@@ -114,10 +114,10 @@ def test_bands_that_none_matches_start_as_discriminants_unless_told_otherwise(
 def test_dropped_bands_are_estimated_as_they_went_together_in_the_bases_training(
     base: Base, dataset: Callable[..., Path]
 ) -> None:
-    products = as_rows(band_products(base.spec.normalization, _prepare(base, dataset()).train_scenes))
+    second_moments = as_rows(band_second_moments(base.spec.normalization, _prepare(base, dataset()).train_scenes))
     four = dataset(bands=BANDS[:4])
     assert not _prepare(base, four).mixing[:, 4:].any()
-    transfer = _prepare(replace(base, spec=base.spec.model_copy(update={"products": products})), four)
+    transfer = _prepare(replace(base, spec=base.spec.model_copy(update={"second_moments": second_moments})), four)
     np.testing.assert_array_equal(transfer.mixing[:, :4], np.eye(4))
     assert (np.abs(transfer.mixing[:, 4:]).max(axis=0) > 0.1).all()
     assert any(note.startswith("swir1, swir2: estimated from the bands that are left") for note in transfer.plan.notes)
@@ -128,11 +128,11 @@ def test_what_labels_show_and_what_carries_over(
 ) -> None:
     labels = without(samples, tmp_path / "few", ids=[2, 5])
     transfer = _prepare(base, dataset(labels=labels, classes=["lake", *NAMES[1:]]))
-    assert transfer.shown.tolist() == [True, False, True, True, False, True]
-    assert transfer.carried.tolist() == [False, True, True, True, True, True]
-    assert transfer.plan.remembered == ("forest", "bare") and transfer.remembers
+    assert transfer.present.tolist() == [True, False, True, True, False, True]
+    assert transfer.shared.tolist() == [False, True, True, True, True, True]
+    assert transfer.plan.distilled == ("forest", "bare") and transfer.distils
     careless = tiny_strategy(phases=())
-    assert not _prepare(base, dataset(labels=labels), strategy=careless).plan.remembered
+    assert not _prepare(base, dataset(labels=labels), strategy=careless).plan.distilled
 
 
 def test_without_validation_scenes_an_end_of_the_training_scenes_is_held_out(
@@ -167,12 +167,12 @@ def test_of_a_keras_file_bands_go_by_order_and_classes_by_the_map_alone(
 ) -> None:
     base = read_base(_keras_file(tmp_path))
     plain = _prepare(base, dataset())
-    assert plain.bands == tuple(range(6)) and not plain.carried.any() and not plain.plan.dropped_classes
+    assert plain.bands == tuple(range(6)) and not plain.shared.any() and not plain.plan.dropped_classes
     assert plain.spec.normalization == base.spec.normalization and plain.spec.head == "final_conv"
     assert any("does not say which bands and units it takes" in note for note in plain.plan.notes)
     mapped = _prepare(base, dataset(), class_map={name: [f"class_{i}"] for i, name in enumerate(NAMES, start=1)})
-    assert mapped.carried.all() and mapped.plan.base_competes
-    weights, _ = copied_head(base, mapped.classes, mapped.shown)
+    assert mapped.shared.all() and mapped.plan.base_is_candidate
+    weights, _ = copied_head(base, mapped.classes, mapped.present)
     np.testing.assert_array_equal(weights, base.model.get_layer("classes").get_weights()[0][0, 0])
     fewer = _prepare(base, dataset(bands=BANDS[:4]))
     assert fewer.bands == (None,) * 4 and not fewer.mixing[:, 4:].any() and fewer.mixing[:, :4].any(axis=0).all()
@@ -209,7 +209,7 @@ def test_of_a_keras_file_bands_go_by_order_and_classes_by_the_map_alone(
         ),
         (
             {},
-            {"unlabelled": ["scene"], "strategy": tiny_strategy(batch=1, memory=1)},
+            {"unlabelled": ["scene"], "strategy": tiny_strategy(batch=1, distillation=1)},
             "a batch of 1 has no room for unlabelled",
         ),
     ],

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from segapp.errors import InputError
 from segapp.nets.config import UNetConfig
 from segapp.nets.unet import unet
-from segapp.training.freezing import assign_treatments
-from segapp.training.treatment import LayerFactors
+from segapp.training.freezing import assign_layer_settings
+from segapp.training.layer_settings import LayerFactors
 from segapp.transfer.strategy import Phase, Strategy, read_strategy, strategy_names
 from tests.transfer.conftest import tiny_strategy
 
@@ -28,15 +28,15 @@ def test_a_shipped_strategy_covers_a_u_net_and_says_what_it_is_expected_to_do(na
     strategy = read_strategy(name)
     assert strategy.name == name and "xpected" in strategy.description
     for phase in strategy.phases:
-        treatments = {entry.treatment for entry in assign_treatments(network, phase.layers) if entry.block == "head"}
-        assert treatments and "frozen" not in treatments
+        settings = {entry.setting for entry in assign_layer_settings(network, phase.layers) if entry.block == "head"}
+        assert settings and "frozen" not in settings
 
 
 def test_the_default_is_staged_and_its_phases_thaw_from_the_head_on(network: keras.Model) -> None:
     assert {"head", "full", "staged", "surgical", "forum"} == set(strategy_names())
     thawed: set[str] = set()
     for phase in read_strategy("staged").phases:
-        now = {entry.block for entry in assign_treatments(network, phase.layers) if entry.treatment != "frozen"}
+        now = {entry.block for entry in assign_layer_settings(network, phase.layers) if entry.setting != "frozen"}
         assert thawed <= now
         thawed = now
     assert "encoder_stage_1" in thawed
@@ -50,7 +50,7 @@ def test_the_failing_recipe_is_the_forums_to_the_letter() -> None:
     assert (options.batch, forum.epochs, forum.patches_per_image, forum.patch_size) == (8, 5, 500, 256)
     assert options.total_steps(1) == 5 * (500 // 8) and options.validation.every == 100 // 8
     assert phase.layers == {"head": LayerFactors(weights=10, biases=10, bias_l2=0), "*": LayerFactors()}
-    assert (forum.head, forum.memory, forum.guard, options.validation.keep) == ("random", 0, False, "last")
+    assert (forum.head, forum.distillation, forum.guard, options.validation.keep) == ("random", 0, False, "last")
 
 
 @given(
@@ -97,7 +97,7 @@ PHASE = '[[phases]]\nname = "all"\nrate = 1e-3\nlayers = { "*" = 1 }\n'
         (PHASE.replace('"all"', '"All of it"'), "phases.0.name"),
         ("[network]\ndepth = 2\n", r"a strategy has no \[network\]; that is the base's"),
         ('head = "new"\n', "head: .*'fitted', 'copied' or 'random'"),
-        ("memory = -1\n", "memory"),
+        ("distillation = -1\n", "distillation"),
     ],
 )
 def test_a_mistake_in_a_strategy_is_one_line_naming_file_and_key(tmp_path: Path, text: str, message: str) -> None:

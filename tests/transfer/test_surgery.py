@@ -1,4 +1,4 @@
-"""The body is carried over to the bit, other bands keep its function, and the head does for old classes what it did."""
+"""The body is shared over to the bit, other bands keep its function, and the head does for old classes what it did."""
 
 from __future__ import annotations
 
@@ -138,12 +138,12 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _probabilities(
-    base: Base, classes: Sequence[Sequence[int]], shown: np.ndarray | None = None
+    base: Base, classes: Sequence[Sequence[int]], present: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n, K) of the copied head and (n, 6) of the base's on features of any size."""
     features = 3 * np.random.default_rng(1).normal(size=(500, 4)).astype(np.float32)
     kernel, bias = base.model.get_layer(base.spec.head).get_weights()
-    weights, biases = copied_head(base, classes, np.ones(len(classes), bool) if shown is None else shown)
+    weights, biases = copied_head(base, classes, np.ones(len(classes), bool) if present is None else present)
     assert weights.dtype == biases.dtype == np.float32
     return _softmax(features @ weights + biases), _softmax(features @ kernel[0, 0] + bias)
 
@@ -186,10 +186,10 @@ def test_a_merged_class_lies_between_the_mean_and_the_sum_of_its_parts(base: Bas
 
 
 def test_a_new_class_starts_at_zero_and_is_never_predicted_if_no_label_shows_it(base: Base) -> None:
-    classes, shown = [(0,), (1,), (), (), (2,)], np.array([True, False, True, False, True])
-    weights, biases = copied_head(base, classes, shown)
+    classes, present = [(0,), (1,), (), (), (2,)], np.array([True, False, True, False, True])
+    weights, biases = copied_head(base, classes, present)
     assert not weights[:, 2:4].any() and biases[2] == 0
-    found, expected = _probabilities(base, classes, shown)
+    found, expected = _probabilities(base, classes, present)
     assert (found.argmax(-1) != 3).all() and found[:, 3].max() < 1e-6
     assert (found.argmax(-1) == 2).any()
     np.testing.assert_allclose(found[:, 1] / found[:, 0], expected[:, 1] / expected[:, 0], rtol=1e-4)

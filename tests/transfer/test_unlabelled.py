@@ -66,7 +66,7 @@ def test_a_stream_that_is_resumed_gives_the_batches_that_were_to_come(mixed: Mix
     assert not np.array_equal(through[2][0], through[3][0])
 
 
-def test_a_class_that_labels_do_not_show_is_forgotten_without_memory_and_kept_with_it(
+def test_a_class_that_labels_do_not_show_is_forgotten_without_distillation_and_kept_with_it(
     base: Base,
     base_folder: Path,
     samples: Path,
@@ -96,14 +96,14 @@ def test_a_class_that_labels_do_not_show_is_forgotten_without_memory_and_kept_wi
             steps=80,
             average=0,
             validation={"every": 80},
-            memory=settings.pop("memory"),
+            distillation=settings.pop("distillation"),
         )
         witness = Witness(stop_after=1)
         with pytest.raises(Stop):
             finetune(
                 base_folder,
                 data,
-                tmp_path / f"m{strategy.memory}",
+                tmp_path / f"m{strategy.distillation}",
                 strategy=strategy,
                 callbacks=[witness],
                 quiet=True,
@@ -112,10 +112,10 @@ def test_a_class_that_labels_do_not_show_is_forgotten_without_memory_and_kept_wi
         said = Predictor(TensorFlowEngine(witness.model)).class_map(scene)
         return float((said == lost)[told == lost].mean())
 
-    forgetful = kept(memory=0)
+    forgetful = kept(distillation=0)
     assert [len(judged), (judged[0].read_labels(whole(judged[0].shape)) == lost).sum()] == [1, 0]
     judged.clear()
-    mindful = kept(memory=1, unlabelled=[samples.parent / "test" / "scene_04.tif"])
+    mindful = kept(distillation=1, unlabelled=[samples.parent / "test" / "scene_04.tif"])
     assert forgetful < 0.2 and mindful > 0.5  # 0.01 and 0.73 when this was written
 
     val, unlabelled = judged

@@ -196,7 +196,7 @@ def test_with_a_model_values_are_in_its_units(files: Files) -> None:
 
     bands = tuple(Band(name=name, scale=1e-4, unit="reflectance") for name in ("nir", "red"))
     spec = ModelSpec(
-        schema=1,
+        schema=2,
         name="small",
         network=UNetConfig(depth=2, filters=4),
         bands=bands,

@@ -34,5 +34,5 @@ def _read(value: Any) -> Any:
     return value
 
 
-Treatment = Annotated[Literal["frozen"] | LayerFactors, BeforeValidator(_read)]
+LayerSetting = Annotated[Literal["frozen"] | LayerFactors, BeforeValidator(_read)]
 """The word "frozen", a factor of the learning rate for weights and biases alike, or a table of factors."""
