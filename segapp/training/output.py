@@ -14,9 +14,10 @@ from segapp.data.dataset import Dataset
 from segapp.data.fingerprint import Fingerprint
 from segapp.errors import InputError
 from segapp.evaluation.evaluate import score_scenes
-from segapp.inference.predictor import Predictor
-from segapp.inference.tensorflow_engine import TensorFlowEngine
+from segapp.inference.loading import open_predictor
+from segapp.inference.settings import RunSettings
 from segapp.model.bundle import load, write_description
+from segapp.nets.precision import ComputePrecision
 from segapp.scenes.scene import Scene
 from segapp.training.checkpoint import read_settings
 from segapp.training.display import Display
@@ -57,24 +58,24 @@ def deliver(
     dataset: Dataset,
     val_scenes: Sequence[Scene],
     provenance: Mapping[str, Any],
+    precision: ComputePrecision,
     display: Display,
 ) -> keras.Model:
-    """Score the model that lies in `partial`, complete its card, and give the folder its name."""
-    model = load(partial)
-    predictor = Predictor(TensorFlowEngine(model))
+    """Score the model in `partial`, computing in `precision`, complete its card, and give the folder its name."""
+    predictor, spec = open_predictor(partial, RunSettings(precision=precision))
     scores = {}
     for role, scenes in (("val", val_scenes), ("test", dataset.scenes("test"))):
         if scenes:
             display.say(f"scoring {len(scenes)} {role} scenes")
             scores[role] = score_scenes(predictor, scenes, dataset.classes).as_dict()
-    model.spec = model.spec.model_copy(update={"scores": scores, "provenance": dict(provenance)})
-    write_description(partial, model.spec)  # and not the weights: a kill between the two would leave no model
+    spec = spec.model_copy(update={"scores": scores, "provenance": dict(provenance)})
+    write_description(partial, spec)  # and not the weights: a kill between the two would leave no model
     try:
         partial.rename(output)
     except OSError as error:
         raise InputError(f"{output}: cannot be made ({error.strerror}); the model lies in {partial}") from None
     display.say(f"model directory: {output}")
-    return model
+    return load(output)
 
 
 def provenance_of(
@@ -84,7 +85,7 @@ def provenance_of(
     scenes: int,
     recipe: Recipe,
     seed: int,
-    precision: str,
+    precision: ComputePrecision,
     devices: str,
     replicas: int,
 ) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def train(
                 "encoder weights sha256": weights.sha256,
             }
         model = workers.delivered(
-            lambda: deliver(partial, output, dataset, run.val_scenes, provenance, display), output
+            lambda: deliver(partial, output, dataset, run.val_scenes, provenance, compute_precision, display), output
         )
     if cluster.chief:
         (output / CHECKPOINT_FILE).unlink(missing_ok=True)

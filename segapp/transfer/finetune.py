@@ -139,7 +139,7 @@ def finetune(
     }
     write_model(partial, load(partial / winner), transfer.spec)
     val_scenes = () if transfer.ends_unjudged else transfer.val_scenes
-    model = deliver(partial, output, dataset, val_scenes, provenance, display)
+    model = deliver(partial, output, dataset, val_scenes, provenance, compute_precision, display)
     for phase in output.iterdir():
         if phase.is_dir():
             for name in (CHECKPOINT_FILE, RESULT_FILE, "model.json", "model.weights.h5", "README.md"):

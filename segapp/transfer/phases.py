@@ -13,7 +13,9 @@ import tensorflow as tf
 
 from segapp.configuration import write_json
 from segapp.errors import InputError
+from segapp.inference.loading import open_predictor
 from segapp.inference.predictor import Predictor
+from segapp.inference.settings import RunSettings
 from segapp.inference.tensorflow_engine import TensorFlowEngine
 from segapp.model.bundle import MODEL_FILE, load, write_model
 from segapp.nets.precision import ComputePrecision, computing_in
@@ -122,7 +124,7 @@ class Phases:
         """Score the model in a phase's folder, unless that was done before."""
         file = self.partial / name / RESULT_FILE
         if not file.exists():
-            predictor = Predictor(TensorFlowEngine(load(self.partial / name)))
+            predictor, _ = open_predictor(self.partial / name, RunSettings(precision=self.precision))
             counts = tile_counts(predictor, self.val_scenes, self.transfer.dataset.classes)
             write_json(file, {"counts": counts.tolist()})
         counts = np.array(read_json(file)["counts"], np.int64)
