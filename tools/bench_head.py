@@ -33,7 +33,8 @@ from segapp.patches.pipeline import PatchStream
 from segapp.patches.sampling import PatchSource, find_class_positions
 from segapp.scenes.scene import Scene
 from segapp.training.validation import validate_on
-from segapp.transfer.head import FittedHead, choose_penalty, sample_features
+from segapp.transfer.features import sample_features
+from segapp.transfer.head import FittedHead, choose_penalty
 from segapp.transfer.strategy import read_strategy
 
 BASE = Path(__file__).parents[1] / "models" / "unet6"

@@ -31,8 +31,8 @@ from segapp.training.tracker import track_text
 from segapp.transfer.base import read_base
 from segapp.transfer.phases import RESULT_FILE, Phases, read_json
 from segapp.transfer.plan import Plan, print_plan
-from segapp.transfer.prepare import Transfer, prepare
 from segapp.transfer.strategy import Strategy, read_strategy
+from segapp.transfer.transfer import Transfer, plan_transfer
 
 PLAN_FILE = "plan.json"
 
@@ -48,7 +48,7 @@ def plan_finetune(
     head_layer: str | None = None,
 ) -> Plan:
     """What `finetune` would do with the same arguments; trains and writes nothing. Raises InputError as it does."""
-    return prepare(
+    return plan_transfer(
         _base(base, head_layer),
         data if isinstance(data, Dataset) else read_dataset(Path(data)),
         strategy if isinstance(strategy, Strategy) else read_strategy(strategy),
@@ -108,7 +108,7 @@ def finetune(
         display.say(split)
     display.say(f"{dataset.name}: reading {base} and scenes")
     read = fingerprint(dataset, unlabelled)
-    transfer = prepare(
+    transfer = plan_transfer(
         _base(base, head_layer),
         dataset,
         chosen,
@@ -125,7 +125,7 @@ def finetune(
     winner, record = runner.run()
     replicas = devices_strategy.num_replicas_in_sync
     provenance = provenance_of(
-        command, dataset, read, len(transfer.train_scenes), chosen, seed, compute_precision, devices, replicas
+        command, dataset, read, len(transfer.scenes.train), chosen, seed, compute_precision, devices, replicas
     ) | {
         "base": transfer.plan.base,
         "base sha256": transfer.settings["base"],
@@ -138,7 +138,7 @@ def finetune(
         "plan": transfer.plan.model_dump(mode="json"),
     }
     write_model(partial, load(partial / winner), transfer.spec)
-    val_scenes = () if transfer.ends_unjudged else transfer.val_scenes
+    val_scenes = () if transfer.ends_unvalidated else transfer.scenes.val
     model = deliver(partial, output, dataset, val_scenes, provenance, compute_precision, display)
     for phase in output.iterdir():
         if phase.is_dir():
@@ -169,5 +169,5 @@ def _begin(partial: Path, transfer: Transfer, others: Mapping[str, Any], display
     print_plan(transfer.plan, display.console)
     partial.mkdir(parents=True, exist_ok=True)
     write_json(file, settings)
-    present = as_text(lambda console: print_plan(transfer.plan, console))
-    track_text(partial, "plan", f"```\n{present}```")
+    table = as_text(lambda console: print_plan(transfer.plan, console))
+    track_text(partial, "plan", f"```\n{table}```")

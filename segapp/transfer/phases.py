@@ -30,15 +30,13 @@ from segapp.training.freezing import assign_layer_settings, freeze
 from segapp.training.run import Run, make_trainer
 from segapp.transfer.distillation import distil, uncertainty_weights
 from segapp.transfer.guard import Candidate, PseudoLabelledScene, is_significantly_better, tile_counts
-from segapp.transfer.head import Teacher, choose_penalty, sample_features
-from segapp.transfer.prepare import Transfer
+from segapp.transfer.linear_probe import fit_on_features
+from segapp.transfer.network import copied_head, set_head
 from segapp.transfer.strategy import Phase
-from segapp.transfer.surgery import copied_head, set_head
+from segapp.transfer.transfer import Transfer
 from segapp.transfer.unlabelled import MixedStream
 
 RESULT_FILE = "result.json"
-HEAD_PIXELS = 20_000
-"""Pixels that a head is fitted on."""
 _SCORES = ("accuracy", "mean_iou")
 
 
@@ -65,17 +63,20 @@ class Phases:
         with strategy.scope(), computing_in(precision):
             self.start = transfer.network()
             drawn = keras.initializers.GlorotUniform(seed)((1, 1, *self._head_shape()))
-        self.copied = copied_head(transfer.base, transfer.classes, transfer.present)
-        self.random = np.asarray(drawn)[0, 0], np.zeros(len(transfer.classes), np.float32)
+        self.copied = copied_head(transfer.base, transfer.classes.sources, transfer.classes.present)
+        self.random = np.asarray(drawn)[0, 0], np.zeros(len(transfer.dataset.classes), np.float32)
         set_head(self.start, transfer.spec.head, *self.copied)
         self.uncertainty = uncertainty_weights(np.array([entry.pixels for entry in transfer.plan.classes]))
-        self.val_scenes: Sequence[Scene] = transfer.val_scenes
-        if transfer.distils and ((transfer.shared & ~transfer.present).any() or transfer.unlabelled):
-            absent = np.flatnonzero(transfer.shared & (~transfer.present if not transfer.unlabelled else True))
-            predictor = Predictor(TensorFlowEngine(self.start))
-            self.val_scenes = [
-                PseudoLabelledScene(scene, predictor, absent) for scene in (*transfer.val_scenes, *transfer.unlabelled)
-            ]
+        self.val_scenes = self._validation_scenes()
+
+    def _validation_scenes(self) -> Sequence[Scene]:
+        """The validation scenes; where the base distils classes without labels, pseudo-labelled with these."""
+        scenes, classes = self.transfer.scenes, self.transfer.classes
+        pseudo_labelled = classes.shared if scenes.unlabelled else classes.shared & ~classes.present
+        if not self.transfer.distils or not pseudo_labelled.any():
+            return scenes.val
+        predictor, indexes = Predictor(TensorFlowEngine(self.start)), np.flatnonzero(pseudo_labelled)
+        return [PseudoLabelledScene(scene, predictor, indexes) for scene in (*scenes.val, *scenes.unlabelled)]
 
     def run(self) -> tuple[str, list[dict[str, Any]]]:
         """Run what is not done yet; returns the folder of the model to write, and what every phase scored."""
@@ -92,7 +93,9 @@ class Phases:
                 record.append(self._line(best, None))
         if transfer.strategy.head == "fitted":
             if not (self.partial / "head" / RESULT_FILE).exists():
-                self._write_start("head", self._fitted())
+                head = fit_on_features(transfer, self.start, self.copied, self.uncertainty, self.seed)
+                self.display.say(f"head fitted, penalty {head.penalty:g}")
+                self._write_start("head", (head.weights, head.bias))
             last = "head"
             best = self._contest("head", best, record)
         for number, phase in enumerate(transfer.strategy.phases, start=1):
@@ -108,13 +111,13 @@ class Phases:
                 record.append({"phase": name, **dict.fromkeys(_SCORES), "against": None, "won": True})
             else:
                 best = self._contest(name, best, record)
-        judged = transfer.strategy.guard and not transfer.ends_unjudged
+        judged = transfer.strategy.guard and not transfer.ends_unvalidated
         winner = best.name if best and judged else last
         self.display.say(f"written: {winner}" + ("" if judged else " (nothing judges it)"))
         return winner, record
 
     def _head_shape(self) -> tuple[int, int]:
-        return int(self.start.get_layer(self.transfer.spec.head).input.shape[-1]), len(self.transfer.classes)
+        return int(self.start.get_layer(self.transfer.spec.head).input.shape[-1]), len(self.transfer.dataset.classes)
 
     def _write_start(self, name: str, head: tuple[np.ndarray, np.ndarray]) -> None:
         set_head(self.start, self.transfer.spec.head, *head)
@@ -128,7 +131,7 @@ class Phases:
             counts = tile_counts(predictor, self.val_scenes, self.transfer.dataset.classes)
             write_json(file, {"counts": counts.tolist()})
         counts = np.array(read_json(file)["counts"], np.int64)
-        size = len(self.transfer.classes)
+        size = len(self.transfer.dataset.classes)
         return Candidate(name, counts.reshape(-1, size, size))
 
     def _contest(self, name: str, best: Candidate | None, record: list[dict[str, Any]]) -> Candidate:
@@ -151,35 +154,13 @@ class Phases:
         scores = {key: None if np.isnan(x) else x for key, x in zip(_SCORES, values, strict=True)}
         return {"phase": candidate.name, **scores, "against": best.name if best else None, "won": best is None}
 
-    def _fitted(self) -> tuple[np.ndarray, np.ndarray]:
-        """The head fitted to the frozen network's features, with the penalty that validation pixels choose."""
-        transfer = self.transfer
-
-        def sample(scenes: Sequence[Scene], positions: ClassPositions) -> tuple[np.ndarray, np.ndarray]:
-            balance = transfer.strategy.sampling.balance
-            return sample_features(self.start, transfer.spec.head, scenes, positions, HEAD_PIXELS, balance, self.seed)
-
-        features, labels = sample(transfer.train_scenes, transfer.positions)
-        val_positions = find_class_positions(transfer.val_scenes, len(transfer.classes), self.seed)
-        val_features, val_labels = sample(transfer.val_scenes, val_positions)
-        weights, bias = self.copied
-        teacher = None
-        if transfer.distils:
-            known = np.flatnonzero(transfer.shared)
-            distillation, absent = transfer.strategy.distillation, (transfer.shared & ~transfer.present).any()
-            logits = (features @ weights + bias)[:, known]
-            teacher = Teacher(logits, known, distillation if absent else 0.0, distillation * self.uncertainty[known])
-        head = choose_penalty(features, labels, weights, bias, val_features, val_labels, teacher)
-        self.display.say(f"head fitted to {len(labels):,} pixels, penalty {head.penalty:g}")
-        return head.weights, head.bias
-
     def _train(self, number: int, phase: Phase, name: str, start: str) -> None:
         """Train one phase in its folder, from the weights in the folder `start`."""
         transfer = self.transfer
-        scenes, positions, val_scenes = transfer.train_scenes, transfer.positions, self.val_scenes
+        scenes, positions, val_scenes = transfer.scenes.train, transfer.scenes.positions, self.val_scenes
         if phase.held_out:
-            scenes, val_scenes = transfer.labelled_scenes, ()
-            positions = find_class_positions(scenes, len(transfer.classes), self.seed)
+            scenes, val_scenes = transfer.scenes.labelled, ()
+            positions = find_class_positions(scenes, len(transfer.dataset.classes), self.seed)
         recipe = transfer.strategy.recipe_of(phase, len(scenes))
         make_repeatable(self.seed + number)
         with self.strategy.scope(), computing_in(self.precision):
@@ -202,9 +183,13 @@ class Phases:
         if transfer.distils:
             set_head(self.start, transfer.spec.head, *self.copied)
             distillation = distil(
-                self.start, transfer.shared, transfer.present, transfer.strategy.distillation, self.uncertainty
+                self.start,
+                transfer.classes.shared,
+                transfer.classes.present,
+                transfer.strategy.distillation,
+                self.uncertainty,
             )
-            decided = transfer.present | ~transfer.shared
+            decided = transfer.classes.present | ~transfer.classes.shared
         trainer = make_trainer(run, model, self.strategy, self.precision, factors, distillation, decided)
         try:
             fit(run, trainer, self.partial / name, self.display, self.callbacks)
@@ -222,11 +207,11 @@ class Phases:
         seed = self.seed + (number << 32)
         size, augmentation = transfer.strategy.patch_size, transfer.strategy.augmentation
         source = PatchSource(scenes, size, seed, transfer.strategy.sampling, positions)
-        labelled = PatchStream(source, augmentation, transfer.statistics)
-        if not transfer.unlabelled:
+        labelled = PatchStream(source, augmentation, transfer.scenes.statistics)
+        if not transfer.scenes.unlabelled:
             return labelled
-        anywhere = PatchSource(transfer.unlabelled, size, seed + (1 << 31), Sampling(minimum_labelled=0))
-        return MixedStream(labelled, PatchStream(anywhere, augmentation, transfer.statistics))
+        anywhere = PatchSource(transfer.scenes.unlabelled, size, seed + (1 << 31), Sampling(minimum_labelled=0))
+        return MixedStream(labelled, PatchStream(anywhere, augmentation, transfer.scenes.statistics))
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from segapp.nets.blocks import with_input_and_head
 from segapp.nets.config import UNetConfig
 from segapp.nets.unet import unet
 from segapp.patches.sampling import find_class_positions
-from segapp.transfer.head import sample_features
+from segapp.transfer.features import sample_features
 from segapp.windows import Window, round_up, whole
 from tests.nets.test_graph import summing_unet
 from tests.toy import ToyScene, random_scene

@@ -21,10 +21,11 @@ from segapp.patches.memory import hold_in_memory
 from segapp.patches.sampling import find_class_positions
 from segapp.samples.landscape import BANDS, CLASSES
 from segapp.transfer.base import read_base
+from segapp.transfer.features import sample_features
 from segapp.transfer.finetune import finetune
-from segapp.transfer.head import fit_head, sample_features
+from segapp.transfer.head import fit_head
+from segapp.transfer.network import set_head
 from segapp.transfer.strategy import Strategy
-from segapp.transfer.surgery import set_head
 from segapp.windows import whole
 
 NAMES = [name for _, name, _ in CLASSES]

@@ -231,7 +231,7 @@ def test_a_network_that_keras_saved(samples: Path, tmp_path: Path) -> None:
     model = finetune(tmp_path / "net.keras", samples, tmp_path / "new", strategy=FORGETFUL_HEAD, quiet=True)
     assert model.spec.classes.names == NAMES
     assert segapp.evaluate(tmp_path / "new", samples).kappa > BY_CHANCE
-    assert "does not say which bands" in _document(tmp_path / "new")["provenance"]["plan"]["notes"][0]
+    assert "has no band names" in _document(tmp_path / "new")["provenance"]["plan"]["notes"][0]
 
 
 def test_an_interrupted_run_is_neither_overwritten_nor_resumed_with_other_settings(

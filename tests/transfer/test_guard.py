@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from segapp.classes import IGNORED_INDEX, ClassTable
 from segapp.scenes.blocks import Block
 from segapp.scenes.scene import Scene
-from segapp.transfer.guard import Candidate, PseudoLabelledScene, hold_out, is_significantly_better, tile_counts
+from segapp.transfer.guard import Candidate, PseudoLabelledScene, is_significantly_better, tile_counts
+from segapp.transfer.hold_out import hold_out
 from segapp.windows import Window, whole
 from tests.toy import ToyScene, random_scene
 

@@ -13,15 +13,8 @@ from segapp.nets.config import UNetConfig
 from segapp.nets.unet import unet
 from segapp.patches.sampling import find_class_positions
 from segapp.scenes.scene import Scene
-from segapp.transfer.head import (
-    GRADIENT_TOLERANCE,
-    Teacher,
-    _Problem,
-    choose_penalty,
-    cross_entropy,
-    fit_head,
-    sample_features,
-)
+from segapp.transfer.features import sample_features
+from segapp.transfer.head import GRADIENT_TOLERANCE, Teacher, _Problem, choose_penalty, cross_entropy, fit_head
 from segapp.windows import whole
 from tests.toy import ToyScene, random_scene
 

@@ -23,7 +23,7 @@ def fresh_head_name(base: Base) -> str:
     return next(name for name in names if name not in taken)
 
 
-def transplant(base: Base, spec: ModelSpec, mixing: np.ndarray) -> keras.Model:
+def build_network(base: Base, spec: ModelSpec, mixing: np.ndarray) -> keras.Model:
     """The network of `spec` with the base's body in it; its head is still what Keras drew.
 
     `mixing` (C, bands of the base) says what each of the base's bands is made of, as in `adapt_kernel`. Raises

@@ -19,8 +19,8 @@ from segapp.model.second_moments import band_second_moments
 from segapp.samples.landscape import BANDS
 from segapp.transfer.base import read_base
 from segapp.transfer.discriminants import colouring, discriminants
-from segapp.transfer.prepare import Transfer, prepare
-from segapp.transfer.surgery import copied_head
+from segapp.transfer.network import copied_head
+from segapp.transfer.transfer import Transfer, plan_transfer
 from segapp.windows import whole
 from tests.transfer.conftest import NAMES, tiny_strategy, without
 
@@ -28,7 +28,7 @@ HEAD_ONLY = tiny_strategy(phases=(), distillation=1)
 
 
 def _prepare(base: Base, data: Path, **settings: Any) -> Transfer:
-    return prepare(base, read_dataset(data), settings.pop("strategy", HEAD_ONLY), **settings)
+    return plan_transfer(base, read_dataset(data), settings.pop("strategy", HEAD_ONLY), **settings)
 
 
 def test_matched_bands_keep_the_bases_statistics_and_new_ones_get_the_pixels(
@@ -36,10 +36,10 @@ def test_matched_bands_keep_the_bases_statistics_and_new_ones_get_the_pixels(
 ) -> None:
     data = dataset(bands=(), images=seven)
     transfer = _prepare(base, data)
-    assert transfer.bands == (0, 1, 2, 3, 4, 5, None) and not transfer.mixing[6].any()
+    assert transfer.bands.sources == (0, 1, 2, 3, 4, 5, None) and not transfer.mixing[6].any()
     found, old = transfer.spec.normalization, base.spec.normalization
     assert (found.mean[:6], found.std[:6]) == (old.mean, old.std)
-    assert found.mean[6] == transfer.statistics.mean[6] and found.std[6] == transfer.statistics.std[6]
+    assert found.mean[6] == transfer.scenes.statistics.mean[6] and found.std[6] == transfer.scenes.statistics.std[6]
     assert [band.statistics for band in transfer.plan.bands] == ["the base's"] * 6 + ["of the new training pixels"]
     assert transfer.plan.bands[6].base is None and any("start at zero" in note for note in transfer.plan.notes)
 
@@ -48,8 +48,8 @@ def test_where_units_are_unknown_statistics_are_those_of_the_new_pixels(
     base: Base, dataset: Callable[..., Path]
 ) -> None:
     transfer = _prepare(base, dataset(image=""))
-    assert transfer.bands == tuple(range(6))
-    assert transfer.spec.normalization.mean == tuple(transfer.statistics.mean)
+    assert transfer.bands.sources == tuple(range(6))
+    assert transfer.spec.normalization.mean == tuple(transfer.scenes.statistics.mean)
     assert transfer.spec.normalization.mean[3] > 500  # counts of reflectance x 10 000
     assert any("units are unknown" in note for note in transfer.plan.notes)
 
@@ -58,20 +58,20 @@ def test_counts_of_two_unknown_scales_are_not_taken_for_one(base: Base, dataset:
     bands = tuple(band.model_copy(update={"unit": "digital number"}) for band in base.spec.bands)
     unknown = replace(base, spec=base.spec.model_copy(update={"bands": bands}))
     transfer = _prepare(unknown, dataset(image=""))
-    assert transfer.spec.normalization.mean == tuple(transfer.statistics.mean)
+    assert transfer.spec.normalization.mean == tuple(transfer.scenes.statistics.mean)
 
 
 def test_counts_are_converted_to_the_bases_unit_by_scale_and_offset(base: Base, dataset: Callable[..., Path]) -> None:
     """Stored as counts of another scale, values are the same reflectance."""
     transfer = _prepare(base, dataset())
-    values = transfer.train_scenes[0].read(whole(transfer.train_scenes[0].shape))
+    values = transfer.scenes.train[0].read(whole(transfer.scenes.train[0].shape))
     assert 0 < np.nanmean(values) < 1 and transfer.spec.normalization == base.spec.normalization
 
 
 def test_data_far_outside_the_bases_is_noted_with_both_figures(base: Base, dataset: Callable[..., Path]) -> None:
     data = dataset(image='scale = 0.001\nunit = "reflectance"')
-    notes = [note for note in _prepare(base, data).plan.notes if "far outside" in note]
-    assert len(notes) == 6 and notes[0].startswith("band blue lies far outside what the base was trained on: 0.")
+    notes = [note for note in _prepare(base, data).plan.notes if "is far from" in note]
+    assert len(notes) == 6 and notes[0].startswith("band blue is far from the base's training data: 0.")
     assert str(data) in notes[0]
     assert not _prepare(base, dataset()).plan.notes
 
@@ -85,10 +85,10 @@ def test_only_far_data_with_new_classes_are_standardised_by_themselves(
     scale = 'scale = 0.001\nunit = "reflectance"'
     transfer = _prepare(base, dataset(classes=names, **({"image": scale} if far else {})))
     own = far and new_class
-    source = transfer.statistics if own else base.spec.normalization
+    source = transfer.scenes.statistics if own else base.spec.normalization
     assert transfer.spec.normalization.mean == tuple(source.mean)
     assert {band.statistics for band in transfer.plan.bands} == {"of the new training pixels" if own else "the base's"}
-    said = "bands lie far outside the base's, so matched bands are standardised by the new training pixels"
+    said = "bands are far from the base's, so matched bands are normalized by the new training pixels"
     assert (said in transfer.plan.notes) == own
 
 
@@ -98,8 +98,8 @@ def test_bands_that_none_matches_start_as_discriminants_unless_told_otherwise(
     names = ", ".join(f'"channel_{number}"' for number in range(1, 7))
     data = dataset(image=f"names = [{names}]")
     transfer = _prepare(base, data)
-    assert any("tell the classes apart best" in note for note in transfer.plan.notes)
-    found = discriminants(transfer.spec.normalization, transfer.train_scenes, len(NAMES), 6)
+    assert any("linear discriminants" in note for note in transfer.plan.notes)
+    found = discriminants(transfer.spec.normalization, transfer.scenes.train, len(NAMES), 6)
     np.testing.assert_array_equal(transfer.mixing, found)
     assert np.linalg.matrix_rank(found) == 6
     second_moments = np.array(transfer.spec.second_moments)
@@ -114,13 +114,13 @@ def test_bands_that_none_matches_start_as_discriminants_unless_told_otherwise(
 def test_dropped_bands_are_estimated_as_they_went_together_in_the_bases_training(
     base: Base, dataset: Callable[..., Path]
 ) -> None:
-    second_moments = as_rows(band_second_moments(base.spec.normalization, _prepare(base, dataset()).train_scenes))
+    second_moments = as_rows(band_second_moments(base.spec.normalization, _prepare(base, dataset()).scenes.train))
     four = dataset(bands=BANDS[:4])
     assert not _prepare(base, four).mixing[:, 4:].any()
     transfer = _prepare(replace(base, spec=base.spec.model_copy(update={"second_moments": second_moments})), four)
     np.testing.assert_array_equal(transfer.mixing[:, :4], np.eye(4))
     assert (np.abs(transfer.mixing[:, 4:]).max(axis=0) > 0.1).all()
-    assert any(note.startswith("swir1, swir2: estimated from the bands that are left") for note in transfer.plan.notes)
+    assert any(note.startswith("swir1, swir2: estimated from the other bands") for note in transfer.plan.notes)
 
 
 def test_what_labels_show_and_what_carries_over(
@@ -128,8 +128,8 @@ def test_what_labels_show_and_what_carries_over(
 ) -> None:
     labels = without(samples, tmp_path / "few", ids=[2, 5])
     transfer = _prepare(base, dataset(labels=labels, classes=["lake", *NAMES[1:]]))
-    assert transfer.present.tolist() == [True, False, True, True, False, True]
-    assert transfer.shared.tolist() == [False, True, True, True, True, True]
+    assert transfer.classes.present.tolist() == [True, False, True, True, False, True]
+    assert transfer.classes.shared.tolist() == [False, True, True, True, True, True]
     assert transfer.plan.distilled == ("forest", "bare") and transfer.distils
     careless = tiny_strategy(phases=())
     assert not _prepare(base, dataset(labels=labels), strategy=careless).plan.distilled
@@ -139,11 +139,11 @@ def test_without_validation_scenes_an_end_of_the_training_scenes_is_held_out(
     base: Base, dataset: Callable[..., Path]
 ) -> None:
     transfer = _prepare(base, dataset(roles=("train",)))
-    assert transfer.plan.held_out and len(transfer.val_scenes) == len(transfer.train_scenes) == 2
-    pixels = sum(scene.shape[0] * scene.shape[1] for scene in transfer.train_scenes)
+    assert transfer.plan.held_out and len(transfer.scenes.val) == len(transfer.scenes.train) == 2
+    pixels = sum(scene.shape[0] * scene.shape[1] for scene in transfer.scenes.train)
     assert pixels < 0.8 * 2 * 96 * 96 and sum(entry.pixels for entry in transfer.plan.classes) <= pixels
     for index, entry in enumerate(transfer.plan.classes):
-        assert entry.pixels == sum((s.read_labels(whole(s.shape)) == index).sum() for s in transfer.train_scenes)
+        assert entry.pixels == sum((s.read_labels(whole(s.shape)) == index).sum() for s in transfer.scenes.train)
 
 
 def test_a_scene_in_blocks_gives_all_roles(base: Base, samples: Path, tmp_path: Path) -> None:
@@ -167,15 +167,17 @@ def test_of_a_keras_file_bands_go_by_order_and_classes_by_the_map_alone(
 ) -> None:
     base = read_base(_keras_file(tmp_path))
     plain = _prepare(base, dataset())
-    assert plain.bands == tuple(range(6)) and not plain.shared.any() and not plain.plan.dropped_classes
+    assert plain.bands.sources == tuple(range(6)) and not plain.classes.shared.any() and not plain.plan.dropped_classes
     assert plain.spec.normalization == base.spec.normalization and plain.spec.head == "final_conv"
-    assert any("does not say which bands and units it takes" in note for note in plain.plan.notes)
+    assert any("has no band names and units" in note for note in plain.plan.notes)
     mapped = _prepare(base, dataset(), class_map={name: [f"class_{i}"] for i, name in enumerate(NAMES, start=1)})
-    assert mapped.shared.all() and mapped.plan.base_is_candidate
-    weights, _ = copied_head(base, mapped.classes, mapped.present)
+    assert mapped.classes.shared.all() and mapped.plan.base_is_candidate
+    weights, _ = copied_head(base, mapped.classes.sources, mapped.classes.present)
     np.testing.assert_array_equal(weights, base.model.get_layer("classes").get_weights()[0][0, 0])
     fewer = _prepare(base, dataset(bands=BANDS[:4]))
-    assert fewer.bands == (None,) * 4 and not fewer.mixing[:, 4:].any() and fewer.mixing[:, :4].any(axis=0).all()
+    assert (
+        fewer.bands.sources == (None,) * 4 and not fewer.mixing[:, 4:].any() and fewer.mixing[:, :4].any(axis=0).all()
+    )
 
 
 @pytest.mark.parametrize(
@@ -200,12 +202,12 @@ def test_of_a_keras_file_bands_go_by_order_and_classes_by_the_map_alone(
         (
             {"classes": [f"new {i}" for i in range(6)]},
             {"unlabelled": ["scene"]},
-            "unlabelled images hold what the base knows, but fewer than two classes carry over",
+            "serve distillation from the base, but fewer than two classes are shared",
         ),
         (
             {},
             {"unlabelled": ["scene"], "strategy": tiny_strategy(name="mine")},
-            "hold what the base knows, but mine keeps nothing of it",
+            "serve distillation from the base, but mine has none",
         ),
         (
             {},

@@ -21,7 +21,7 @@ from segapp.model.base import Base
 from segapp.model.model_spec import ModelSpec, Normalization
 from segapp.nets.adapt import band_mixing
 from segapp.transfer.base import read_base
-from segapp.transfer.surgery import copied_head, fresh_head_name, set_head, transplant
+from segapp.transfer.network import build_network, copied_head, fresh_head_name, set_head
 from tests.transfer.conftest import weights_of
 
 CLASSES = ClassTable.model_validate({"classes": [{"id": i, "name": f"new {i}"} for i in range(1, 4)]})
@@ -46,7 +46,7 @@ def _spec(base: Base, bands: Sequence[int | None]) -> ModelSpec:
 
 def test_features_before_the_new_head_are_the_bases_bit_for_bit(base: Base) -> None:
     spec = _spec(base, range(6))
-    model = transplant(base, spec, np.eye(6))
+    model = build_network(base, spec, np.eye(6))
     assert (spec.head, model.output_shape[-1]) == ("final_conv_2", 3)
     assert same_features(base.model, base.spec.head, model, spec.head)
     assert "final_conv" not in {layer.name for layer in model.layers}
@@ -63,9 +63,9 @@ def test_other_bands_keep_the_function(base: Base, bands: tuple[int | None, ...]
     if logarithm:
         normalization = base.spec.normalization.model_copy(update={"logarithm": True})
         spec = base.spec.model_copy(update={"normalization": normalization})
-        base = Base(transplant(base, spec, np.eye(6)), spec, "logarithms", known_classes=True)
+        base = Base(build_network(base, spec, np.eye(6)), spec, "logarithms", known_classes=True)
     spec = _spec(base, bands)
-    model = transplant(base, spec, band_mixing(bands, 6))
+    model = build_network(base, spec, band_mixing(bands, 6))
     normalization = base.spec.normalization
     mean, std = (np.array(numbers, np.float32) for numbers in (normalization.mean, normalization.std))
     rng = np.random.default_rng(0)
@@ -91,7 +91,7 @@ def _same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 
 
 def test_where_no_band_matches_filters_start_as_the_mean_of_all(base: Base) -> None:
-    model = transplant(base, _spec(base, (None,) * 3), band_mixing((None,) * 3, 6, "mean"))
+    model = build_network(base, _spec(base, (None,) * 3), band_mixing((None,) * 3, 6, "mean"))
     old, new = (m.get_layer("encoder_stage_1_conv_1").get_weights()[0] for m in (base.model, model))
     np.testing.assert_allclose(
         new, np.repeat(old.mean(2, keepdims=True, dtype=np.float64) * 6 / 3, 3, axis=2), rtol=1e-6
@@ -108,10 +108,10 @@ def _weighing_bands(folder: Path) -> Base:
 def test_a_body_that_weighs_its_bands_takes_no_others_and_names_the_layer(tmp_path: Path) -> None:
     base = _weighing_bands(tmp_path)
     assert same_features(
-        base.model, base.spec.head, transplant(base, _spec(base, (0, 1, 2)), band_mixing((0, 1, 2), 3)), "final_conv"
+        base.model, base.spec.head, build_network(base, _spec(base, (0, 1, 2)), band_mixing((0, 1, 2), 3)), "final_conv"
     )
     with pytest.raises(InputError, match=r"layer 'weighs' \(BatchNormalization\).* with its own bands"):
-        transplant(base, _spec(base, (0, 1)), band_mixing((0, 1), 3))
+        build_network(base, _spec(base, (0, 1)), band_mixing((0, 1), 3))
 
 
 NAMES = st.sampled_from(["final_conv", *(f"final_conv_{i}" for i in range(6)), "conv", "softmax"])
@@ -125,9 +125,9 @@ def test_a_fresh_heads_name_is_no_layers(taken: set[str]) -> None:
 
 
 def test_a_transfer_of_a_transfer_finds_a_fresh_name_too(base: Base) -> None:
-    once = transplant(base, _spec(base, range(6)), np.eye(6))
+    once = build_network(base, _spec(base, range(6)), np.eye(6))
     again = Base(once, _spec(base, range(6)), "again", known_classes=True)
-    twice = transplant(again, _spec(again, range(6)), np.eye(6))
+    twice = build_network(again, _spec(again, range(6)), np.eye(6))
     assert (once.layers[-2].name, twice.layers[-2].name) == ("final_conv_2", "final_conv")
     assert same_features(once, "final_conv_2", twice, "final_conv")
 
@@ -150,7 +150,7 @@ def _probabilities(
 
 def test_with_the_same_classes_the_new_networks_probabilities_are_the_bases_bit_for_bit(base: Base) -> None:
     spec = base.spec.model_copy(update={"head": "final_conv_2"})
-    model = transplant(base, spec, np.eye(6))
+    model = build_network(base, spec, np.eye(6))
     set_head(model, spec.head, *copied_head(base, [(i,) for i in range(6)], np.ones(6, bool)))
     image = np.random.default_rng(0).normal(size=(1, 32, 32, 6)).astype(np.float32)
     np.testing.assert_array_equal(model(image), base.model(image))
