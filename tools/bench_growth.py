@@ -76,7 +76,7 @@ def curves(folder: Path, largest: int) -> list[Curve]:
         from segapp.prediction.settings import MapSettings
 
         spec = ModelSpec(
-            schema=1,
+            schema=2,
             name="bench",
             network=UNetConfig(depth=2, filters=8),
             bands=BANDS,

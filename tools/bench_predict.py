@@ -64,7 +64,7 @@ def write_network(folder: Path) -> None:
 
     keras.utils.set_random_seed(0)
     spec = ModelSpec(
-        schema=1,
+        schema=2,
         name="bench",
         network=UNetConfig(depth=4, filters=16),
         bands=tuple(Band(name=name, scale=1e-4, unit="reflectance") for name in NAMES),

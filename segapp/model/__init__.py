@@ -1,1 +1,1 @@
-"""The model directory: its description, its weights, its card, and which bands of a scene it takes."""
+"""The model directory (description, weights, model card), and how a scene's bands are matched to a model."""

@@ -1,4 +1,4 @@
-"""A pretrained network that others start from."""
+"""A pretrained network to start a transfer from."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Base:
-    """A pretrained network. `source` is the path that was read.
+    """A pretrained network, read from the path `source`.
 
-    Where not `known_classes`, its file does not tell what the bands and the classes are called.
+    `known_classes` is False where the file gives no names of bands and classes.
     """
 
     model: keras.Model

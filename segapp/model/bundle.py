@@ -30,101 +30,101 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 MODEL_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "model.weights.h5", "README.md"
-_HDF5_OVERHEAD, _CHUNK = 1 << 13, 1 << 16  # bytes: what HDF5 adds to an array, with its layer's groups, is half of it
+_HDF5_OVERHEAD, _CHUNK = 1 << 13, 1 << 16  # bytes; HDF5 adds half of the overhead to an array with its groups
 
 
 def write_model(folder: Path, model: keras.Model, spec: ModelSpec) -> ModelSpec:
-    """Write the three files into `folder`, each by rename when whole, `model.json` last; returns the spec as written.
+    """Write the three files into `folder` and return the spec with the hash of the weights.
 
-    With ``spec.weights.dtype == "float16"`` the weights are stored at half precision. Raises OSError where there is no
-    room, and leaves what was there.
+    Each file is renamed into place when complete, `model.json` last. With ``spec.weights.dtype == "float16"`` the
+    weights are stored in half precision. Raises OSError when the disk is full; existing files are then unchanged.
     """
     import keras
 
     folder.mkdir(parents=True, exist_ok=True)
-    with _aside(folder) as temporary:
+    with _temporary_folder(folder) as temporary:
         weights = temporary / WEIGHTS_FILE
-        _require_room(weights, model)
-        # The same layers, without an optimizer's state, and under a name that does not count the networks before it.
+        _require_disk_space(weights, model)
+        # The same layers without optimizer state, and without Keras' running number in the network's name.
         keras.Model(model.inputs, model.outputs, name="network").save_weights(weights)
         if spec.weights.dtype == "float16":
-            _halve(weights)
+            _convert_to_float16(weights)
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         spec = spec.model_copy(update={"weights": spec.weights.model_copy(update={"sha256": digest})})
-        for file in (weights, *_describe(temporary, spec)):
+        for file in (weights, *_write_card_and_spec(temporary, spec)):
             file.replace(folder / file.name)
     return spec
 
 
 def write_description(folder: Path, spec: ModelSpec) -> None:
-    """Write the card and `model.json` anew beside the weights that `spec` names, each by rename when whole.
+    """Replace the card and `model.json` beside the weights that `spec` names.
 
-    Whoever is killed meanwhile leaves a model directory that loads.
+    Each file is renamed into place when complete, so a killed process leaves a model directory that loads.
     """
-    with _aside(folder) as temporary:
-        for file in _describe(temporary, spec):
+    with _temporary_folder(folder) as temporary:
+        for file in _write_card_and_spec(temporary, spec):
             file.replace(folder / file.name)
 
 
 @contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
-    """A folder within `folder` to write in, which vanishes; so do those of runs that were killed."""
-    for left in folder.glob(".writing-*"):
-        shutil.rmtree(left, ignore_errors=True)
+def _temporary_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder inside `folder`; also removes those of killed runs."""
+    for stale in folder.glob(".writing-*"):
+        shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
         yield Path(temporary)
 
 
-def _describe(folder: Path, spec: ModelSpec) -> tuple[Path, Path]:
+def _write_card_and_spec(folder: Path, spec: ModelSpec) -> tuple[Path, Path]:
     card, description = folder / CARD_FILE, folder / MODEL_FILE
     card.write_text(METADATA + model_card(spec), encoding="utf-8")
-    written = json.dumps(spec.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False)
-    description.write_text(written + "\n", encoding="utf-8")
+    text = json.dumps(spec.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False)
+    description.write_text(text + "\n", encoding="utf-8")
     return card, description
 
 
 @reads_remote("folder")
 def read_spec(folder: Path) -> ModelSpec:
-    """`model.json` of a model directory; raises InputError when it is absent, damaged, or of another schema."""
+    """Read `model.json` of a model directory; raises InputError when it is missing, damaged or of another schema."""
     file = folder / MODEL_FILE
     try:
         data = json.loads(read_text(file))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{folder}: is no model directory ({MODEL_FILE} is missing); give the --output of a training"
+            f"{folder}: is no model directory ({MODEL_FILE} is missing); give the --output of a training run"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON ({error}); copy the model directory again") from None
     if isinstance(data, dict) and data.get("schema") != SCHEMA:
         raise InputError(
-            f"{file}: schema {data.get('schema')!r} is not {SCHEMA}, which this segapp reads; "
-            "update segapp, or make the model again"
+            f"{file}: schema {data.get('schema')!r} is not supported, this segapp reads {SCHEMA}; "
+            "update segapp, or train the model again"
         )
     try:
         return validate(ModelSpec, data, str(file))
-    except TypeError as error:  # of what stands where a name should
-        raise InputError(f"{file}: names something that is no text ({error}); copy the model directory again") from None
+    except TypeError as error:  # a name that is no text
+        raise InputError(f"{file}: has a name that is no text ({error}); copy the model directory again") from None
 
 
 @reads_remote("folder")
 def load(folder: str | Path, *, verify: bool = True) -> keras.Model:
-    """The network of a model directory, an ordinary `keras.Model` with the `ModelSpec` as its attribute `spec`.
+    """Load the network of a model directory: a `keras.Model` with the `ModelSpec` as its attribute `spec`.
 
-    Raises InputError when a file is missing or damaged, or the weights are not those that `model.json` names. Not to
-    `verify` is for weights that were changed on purpose: they need not have the hash that `model.json` gives.
+    Raises InputError when a file is missing or damaged, or when the weights do not have the hash in `model.json`.
+    ``verify=False`` skips the hash check, for weights that were changed on purpose.
     """
     folder = Path(folder)
     spec = read_spec(folder)
     weights = folder / WEIGHTS_FILE
     if weights.exists() and not weights.is_file():
-        raise InputError(f"{weights}: is no file; copy the model directory again")
+        raise InputError(f"{weights}: is not a file; copy the model directory again")
     try:
         with weights.open("rb") as file:
             digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
     except OSError as error:
         raise InputError(f"{weights}: cannot be read ({error.strerror}); copy the model directory again") from None
     if verify and digest != spec.weights.sha256:
-        raise InputError(f"{weights}: is not the file that {MODEL_FILE} names (SHA-256 differs); copy both again")
+        raise InputError(f"{weights}: does not match {MODEL_FILE} (SHA-256 differs); copy both files again")
     model = _build(spec, folder / MODEL_FILE, size)
     try:
         check_weights(weights)
@@ -132,14 +132,14 @@ def load(folder: str | Path, *, verify: bool = True) -> keras.Model:
             warnings.simplefilter("ignore")
             model.load_weights(weights)
     except HDF5_ERRORS as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)  # what follows are thousands of numbers
+        reason = next(iter(str(error).splitlines()), type(error).__name__)  # thousands of numbers follow
         raise InputError(f"{weights}: does not fit the network in {MODEL_FILE} ({reason}); copy both again") from None
     model.spec = spec
     return model
 
 
 def _build(spec: ModelSpec, source: Path, stored: int) -> keras.Model:
-    """The network of `spec`; raises InputError naming `source` where it cannot be built, or not of `stored` bytes."""
+    """Build the network of `spec`; raises InputError naming `source` if that fails or needs over `stored` bytes."""
     from segapp.nets.keras_graph import KERAS_ERRORS
 
     try:
@@ -154,8 +154,8 @@ def _build(spec: ModelSpec, source: Path, stored: int) -> keras.Model:
     return model
 
 
-def _require_room(file: Path, model: keras.Model) -> None:
-    """Raise OSError unless `file` has room: HDF5 does not survive a disk that fills while it writes."""
+def _require_disk_space(file: Path, model: keras.Model) -> None:
+    """Raise OSError unless the disk has space for `file`: HDF5 crashes when the disk fills up during a write."""
     size = sum(_HDF5_OVERHEAD + weight.nbytes for weight in model.get_weights())
     try:
         with file.open("wb") as probe:
@@ -166,12 +166,11 @@ def _require_room(file: Path, model: keras.Model) -> None:
     file.unlink()
 
 
-def _halve(file: Path) -> None:
-    """Rewrite a weights file with every float32 array as float16."""
+def _convert_to_float16(file: Path) -> None:
     import h5py
 
-    halved = file.with_suffix(".half")
-    with h5py.File(file, "r") as source, h5py.File(halved, "w") as target:
+    converted = file.with_suffix(".half")
+    with h5py.File(file, "r") as source, h5py.File(converted, "w") as target:
 
         def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
             if isinstance(item, h5py.Dataset):
@@ -183,4 +182,4 @@ def _halve(file: Path) -> None:
 
         source.visititems(copy)
         target.attrs.update(source.attrs)
-    halved.replace(file)
+    converted.replace(file)

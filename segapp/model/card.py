@@ -1,6 +1,6 @@
-"""The model card: what a model is and is for, what it was made of, how good it is, and where it must not be trusted.
+"""The model card: intended use, bands, classes, training data, scores and limits of a model.
 
-Its fields are those of Mitchell et al. 2019 ("Model cards for model reporting", arXiv 1810.03993).
+The fields are those of Mitchell et al. 2019 ("Model cards for model reporting", arXiv 1810.03993).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ tags: [segapp, semantic-segmentation, remote-sensing, multispectral, u-net]
 ---
 
 """
-"""What model hubs read at the head of a card's file."""
+"""The YAML header that model hubs read."""
 
 
 def model_card(spec: ModelSpec) -> str:
-    """The card of a model as Markdown, everything in it read off `spec`."""
+    """The model card as Markdown, made from `spec` alone."""
     network = spec.network
     if isinstance(network, UNetConfig):
         kind = f"A U-Net of depth {network.depth} with {network.filters} first filters"
@@ -31,7 +31,7 @@ def model_card(spec: ModelSpec) -> str:
             kind = f"A U-Net with the encoder {network.encoder}, depth {network.depth}, {network.filters} last filters"
     else:
         kind = f"A Keras network of {len(network.layers)} layers below its head"
-    what = "their logarithms" if spec.normalization.logarithm else "them"
+    standardised = "the logarithms of the values" if spec.normalization.logarithm else "the values"
     units = sorted({band.unit for band in spec.bands})
     sections = [
         f"# {spec.name}",
@@ -40,8 +40,8 @@ def model_card(spec: ModelSpec) -> str:
         "```\nsegapp predict --model FOLDER scene.tif --output classes.tif\n"
         "segapp finetune --base FOLDER --data dataset.toml --output models/new\n```",
         f"For maps of the classes below from images with the bands below, in {' and '.join(units)}, of places, seasons "
-        "and sensors like those it was trained on, and as a base for others. Not for decisions about single pixels, "
-        "nor where nobody has scored it on labels of the place in question.",
+        "and sensors like those of the training data, and as a base for transfer. Not for decisions about single "
+        "pixels, nor for places where it was not evaluated.",
         "## Input",
         _table(
             ["band", "wavelength (nm)", "unit", "stored count to unit", "mean", "standard deviation"],
@@ -57,14 +57,14 @@ def model_card(spec: ModelSpec) -> str:
                 for band, mean, std in zip(spec.bands, spec.normalization.mean, spec.normalization.std, strict=True)
             ],
         ),
-        f"Trained on patches of {spec.patch_size} x {spec.patch_size} pixels. The network takes values in the unit "
-        f"above and standardises {what} itself; pixels without data are NaN.",
+        f"Trained on patches of {spec.patch_size} x {spec.patch_size} pixels. The input is in the unit above, NaN "
+        f"where there is no data. The network's first layer standardises {standardised}.",
         "## Classes",
         _table(
             ["id", "name", "colour"],
             [[str(c.id), c.name, color] for c, color in zip(spec.classes.classes, spec.classes.colors, strict=True)],
         ),
-        f"Maps hold these ids; {spec.classes.nodata} means no data."
+        f"Maps contain these ids; {spec.classes.nodata} means no data."
         + (
             f" Ignored in training and scoring: {', '.join(map(str, spec.classes.ignore))}."
             if spec.classes.ignore
@@ -83,20 +83,19 @@ def model_card(spec: ModelSpec) -> str:
         sections += ["## Limits", spec.limits]
     if spec.provenance:
         rows = [[key, str(value)] for key, value in spec.provenance.items() if isinstance(value, str | int)]
-        sections += ["## Provenance", _table(["", ""], rows), "`model.json` holds the whole recipe and all scores."]
+        sections += ["## Provenance", _table(["", ""], rows), "`model.json` contains the recipe and all scores."]
     return "\n\n".join(sections) + "\n"
 
 
 def _training(provenance: dict[str, Any]) -> str:
-    """What it was trained on, as far as that is known."""
-    told = []
+    sentences = []
     if "training scenes" in provenance and "dataset" in provenance:
-        told.append(f"{provenance['training scenes']} scenes of {provenance['dataset']}.")
+        sentences.append(f"{provenance['training scenes']} scenes of {provenance['dataset']}.")
     if "labels" in provenance:
-        told.append(f"Labels: {provenance['labels']}.")
+        sentences.append(f"Labels: {provenance['labels']}.")
     if "encoder weights" in provenance:
-        told.append(f"The encoder started from {provenance['encoder weights']}.")
-    return " ".join(told)
+        sentences.append(f"The encoder was initialised with {provenance['encoder weights']}.")
+    return " ".join(sentences)
 
 
 def _score_table(scores: dict[str, Any]) -> str:
@@ -111,28 +110,28 @@ def _score_table(scores: dict[str, Any]) -> str:
 
 
 def _transfer(provenance: dict[str, Any]) -> list[str]:
-    """What a model was made from by transfer, and how each of its phases did."""
+    """The base, strategy, new bands and classes of a transfer, and the scores of its phases."""
     plan = provenance["plan"]
-    told = {
-        "Bands that the base did not have": [band["name"] for band in plan["bands"] if band["base"] is None],
-        "Classes that the base did not have": [entry["name"] for entry in plan["classes"] if not entry["base"]],
-        "Classes that no label showed, kept as the base has them": plan["distilled"],
+    changes = {
+        "New bands": [band["name"] for band in plan["bands"] if band["base"] is None],
+        "New classes": [entry["name"] for entry in plan["classes"] if not entry["base"]],
+        "Classes absent from the labels, distilled from the base": plan["distilled"],
     }
     rows = []
     for line in provenance["phases"]:
         against = line["against"] or ""
-        won = ("yes" if line["won"] else "no") if against else ""
+        better = ("yes" if line["won"] else "no") if against else ""
         written = "yes" if line["phase"] == provenance["winner"] else ""
-        rows.append([line["phase"], _number(line["accuracy"]), _number(line["mean_iou"]), against, won, written])
-    held_out = ", a part of the training scenes that was held out" if plan["held_out"] else ""
-    unguarded = "" if plan["guarded"] else " Nothing guarded the result: the last phase was written, won or not."
+        rows.append([line["phase"], _number(line["accuracy"]), _number(line["mean_iou"]), against, better, written])
+    held_out = " held out from the training scenes" if plan["held_out"] else ""
+    note = "" if plan["guarded"] else " Without the guard the last phase was written, better or not."
     if plan["phases"] and plan["phases"][-1]["held_out"]:
-        unguarded = " The last learned those pixels, too, so that none were left to judge it on."
+        note = " The last phase was trained on these pixels, too, so it has no score."
     return [
         f"From {plan['base']} by the strategy {plan['strategy']}. {plan['head']}",
-        *(f"{what}: {', '.join(names)}." for what, names in told.items() if names),
-        f"Each phase on validation pixels{held_out}.{unguarded}",
-        _table(["phase", "accuracy", "mean IoU", "against", "won", "written"], rows),
+        *(f"{title}: {', '.join(names)}." for title, names in changes.items() if names),
+        f"Scores of each phase on validation pixels{held_out}.{note}",
+        _table(["phase", "accuracy", "mean IoU", "compared with", "better", "written"], rows),
     ]
 
 

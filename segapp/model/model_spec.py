@@ -1,4 +1,4 @@
-"""What a model is, apart from its weights: the contents of `model.json`."""
+"""The contents of `model.json`: everything about a model except its weights."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 class Normalization(Strict):
-    """What the network's first layer subtracts and divides by, one number a band in the band's units."""
+    """Mean and standard deviation of each band, (C,), in the band's unit, for the network's first layer."""
 
     mean: tuple[FiniteFloat, ...]
     std: tuple[FiniteFloat, ...]
     logarithm: bool = False
-    """Whether it takes the bands' logarithms first: light, slope and haze then add a constant. Means are positive."""
+    """Whether the first layer standardises logarithms, to which brighter light adds a constant. Means are positive."""
 
 
 class WeightsFile(Strict):
-    """How the weights are stored, and the SHA-256 of the file."""
+    """Data type of the stored weights, and the SHA-256 of the file."""
 
     dtype: Literal["float32", "float16"] = "float32"
     sha256: str = ""
 
 
 def as_rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    """A matrix as `model.json` holds it, to six digits."""
+    """A matrix (N, M) as nested tuples with six significant digits, for `model.json`."""
     return tuple(tuple(float(f"{value:.6g}") for value in row) for row in matrix)
 
 
@@ -50,10 +50,10 @@ Network = Annotated[
 
 
 class ModelSpec(Strict):
-    """Everything about a model but its weights, as `model.json` holds it.
+    """The contents of `model.json`.
 
-    `network` shapes the U-Net, or lists the layers of another network; `provenance` says how the model was made;
-    `scores` holds what was measured, by role.
+    `network` is the configuration of a U-Net, or the layers of another network. `provenance` records how the model was
+    trained. `scores` has the scores by role (val, test).
     """
 
     schema_version: Literal[2] = Field(alias="schema")
@@ -65,7 +65,7 @@ class ModelSpec(Strict):
     head: str = "final_conv"
     """The name of the classifier layer."""
     second_moments: tuple[tuple[FiniteFloat, ...], ...] = ()
-    """How the bands go together, (C, C), as in `segapp.model.second_moments`; empty where that is unknown."""
+    """Second moments of the standardised bands, (C, C), see `segapp.model.second_moments`; empty if unknown."""
     patch_size: int = Field(ge=1)
     provenance: dict[str, Any] = Field(default_factory=dict)
     scores: dict[str, Any] = Field(default_factory=dict)
@@ -74,27 +74,28 @@ class ModelSpec(Strict):
 
     @field_validator("bands")
     @classmethod
-    def _bands_can_be_read(cls, bands: tuple[Band, ...]) -> tuple[Band, ...]:
+    def _require_usable_bands(cls, bands: tuple[Band, ...]) -> tuple[Band, ...]:
         require_usable(bands)
         return bands
 
     @model_validator(mode="after")
-    def _normalizes_each_band(self) -> ModelSpec:
+    def _require_matching_sizes(self) -> ModelSpec:
         if not len(self.normalization.mean) == len(self.normalization.std) == len(self.bands):
             raise ValueError(f"normalization needs one mean and one std for each of the {len(self.bands)} bands")
         if not min(self.normalization.std) > 0:
-            raise ValueError("normalization: a standard deviation of 0 or less divides no band; give those of training")
+            raise ValueError("normalization: a standard deviation must be above 0; give those of the training data")
         if self.second_moments and {len(self.second_moments), *map(len, self.second_moments)} != {len(self.bands)}:
-            raise ValueError(f"second_moments: {len(self.bands)} bands have {len(self.bands)} rows of as many numbers")
+            raise ValueError(f"second_moments needs {len(self.bands)} rows of {len(self.bands)} numbers, one per band")
         if self.normalization.logarithm and not min(self.normalization.mean) > 0:
-            raise ValueError("normalization: a band whose mean is not positive has no logarithm")
+            raise ValueError("normalization: with logarithm every mean must be above 0; give those of training")
         return self
 
     def build(self) -> keras.Model:
-        """The network with fresh weights: (N, H, W, C) float32 in the bands' units to (N, H, W, K) probabilities.
+        """The network with random weights: (N, H, W, C) float32 in the bands' units to probabilities (N, H, W, K).
 
-        Raises InputError naming the layer where another network than the U-Net cannot be built.
+        Raises InputError naming the layer when a network other than the U-Net cannot be built.
         """
+
         from segapp.nets.blocks import with_input_and_head
         from segapp.nets.unet import unet
 

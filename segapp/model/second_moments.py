@@ -1,4 +1,4 @@
-"""Second moments of standardized bands over the training pixels, by which one band is estimated from others."""
+"""Second moments of the standardised bands over the training pixels, used to estimate one band from others."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from segapp.scenes.scene import Scene
 
 
 def band_second_moments(normalization: Normalization, scenes: Sequence[Scene]) -> np.ndarray:
-    """Second moments (C, C) float64 of the standardized bands, over the scenes' valid pixels.
+    """Second moments (C, C) float64 of the standardised bands, over valid pixels of the tiles of the band statistics.
 
-    Taken over the tiles that band statistics are taken over. Zero is a band's centre, so these are its covariances
-    where the network standardises values, and about that where it standardises logarithms.
+    These are covariances where the network standardises values, and close to them where it standardises logarithms.
     """
     number, second_moments = 0, np.zeros((len(normalization.mean), len(normalization.mean)))
     for scene in scenes:
@@ -29,6 +28,7 @@ def band_second_moments(normalization: Normalization, scenes: Sequence[Scene]) -
 
 
 def standardized(pixels: np.ndarray, normalization: Normalization) -> np.ndarray:
-    """(n, C) pixels as a network standardises them, float64."""
+    """Pixels (n, C) in the bands' units, standardised as by the network's first layer, float64."""
+
     mean, std = np.array(normalization.mean), np.array(normalization.std)
     return np.asarray(input_normalization(pixels, mean, std, normalization.logarithm), np.float64)

@@ -25,7 +25,7 @@ def place_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(place_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, in which the commands run; of networks loaded elsewhere under the same name nothing is known."""
-    from segapp.prediction.predict import _open
+    from segapp.prediction.job import _open
 
     _open.cache_clear()
     folder = tmp_path / "place"

@@ -209,7 +209,7 @@ SAMPLES = [
     Sample("pickle as labels", _pickled("labels.tif"), INSPECT, "labels.tif: cannot be read as a raster"),
     Sample("pickle as recipe", _pickled("recipe.toml"), TRAIN, "recipe.toml: cannot be read"),
     Sample("pickle as model", _pickled("model/model.json"), PREDICT, "model.json: cannot be read as JSON"),
-    Sample("pickle as weights", _pickled("model/model.weights.h5"), PREDICT, "is not the file that model.json names"),
+    Sample("pickle as weights", _pickled("model/model.weights.h5"), PREDICT, "does not match model.json"),
     Sample("pickle of PyTorch", _pickled("a.pt"), f"{CONVERT} a.pt", "pickles, which run code"),
     Sample("pickle as safetensors", _pickled("a.safetensors"), f"{CONVERT} a.safetensors", "cannot be read as safete"),
     Sample("pickle as ONNX", _pickled("a.onnx"), f"{CONVERT} a.onnx", "is damaged or no ONNX file"),

@@ -48,7 +48,7 @@ def test_bands_and_units_survive(trained: Path, samples: Path) -> None:
         (lambda folder: (folder / "model.json").unlink(), "is no model directory"),
         (lambda folder: (folder / "model.json").write_text("{"), "cannot be read as JSON"),
         (lambda folder: (folder / "model.json").write_text("[]"), "model.json"),
-        (lambda folder: _edit(folder, schema=99), "schema 99 is not 2"),
+        (lambda folder: _edit(folder, schema=99), "schema 99 is not supported"),
         (lambda folder: _edit(folder, nam="x"), "unknown key 'nam'; did you mean 'name'"),
         (lambda folder: _edit(folder, bands=[]), "bands: "),
         (

@@ -115,7 +115,7 @@ def test_plan_phases_and_winner_stand_in_model_and_card(unguarded: tuple[Path, W
         written = "yes" if line["phase"] == "2-all" else ""
         row = f"| {line['phase']} | {line['accuracy']:.3f} | {line['mean_iou']:.3f} | {against} | {won} | {written} |"
         assert row in card
-    assert "Nothing guarded the result" in card and "[{" not in card and "{'" not in card
+    assert "Without the guard the last phase was written" in card and "[{" not in card and "{'" not in card
 
 
 def test_where_the_base_wins_its_probabilities_are_written_bit_for_bit(
@@ -149,7 +149,7 @@ def test_the_forums_recipe_keeps_its_last_weights_whatever_they_are_worth(
             np.testing.assert_array_equal(written, last, err_msg=name)
     ours, theirs = (segapp.evaluate(folder, samples, role="val") for folder in (tmp_path / "new", base_folder))
     assert ours.mean_iou < theirs.mean_iou
-    assert "Nothing guarded the result" in (tmp_path / "new" / "README.md").read_text()
+    assert "Without the guard the last phase was written" in (tmp_path / "new" / "README.md").read_text()
 
 
 def test_new_classes_and_a_held_out_part(base_folder: Path, dataset: Callable[..., Path], tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_new_classes_and_a_held_out_part(base_folder: Path, dataset: Callable[..
     assert [line["phase"] for line in document["provenance"]["phases"]] == ["head"]
     card = (tmp_path / "new" / "README.md").read_text()
     assert "a part of the training scenes that was held out" in card
-    assert "Classes that the base did not have: rock." in card
+    assert "New classes: rock." in card
     assert document["scores"]["val"]["pixels"] < 2 * 96 * 96 * 0.25
     rock = model.get_layer(model.spec.head).get_weights()[0][0, 0, :, NEW_NAMES.index("rock")]
     assert rock.any() and segapp.evaluate(tmp_path / "new", data).kappa > BY_CHANCE
@@ -218,7 +218,7 @@ def test_other_bands(
     assert model.input_shape[-1] == len(plan["bands"]) == (len(bands) or 7)
     assert plan["dropped_bands"] == (["swir1", "swir2"] if bands else [])
     card = (tmp_path / "new" / "README.md").read_text()
-    assert ("Bands that the base did not have: band_7." in card) == (not bands)
+    assert ("New bands: band_7." in card) == (not bands)
     assert segapp.evaluate(tmp_path / "new", data).kappa > BY_CHANCE
 
 
