@@ -21,7 +21,7 @@ from segapp.patches.sampling import PatchSource, random_for
 from segapp.remote import INSTALL_TENSORFLOW_IO, import_tensorflow_io
 from segapp.scenes.blocks import Block
 from segapp.scenes.hdf5 import Hdf5Raster
-from segapp.scenes.raster import Georeference, Raster
+from segapp.scenes.raster import Raster
 from segapp.scenes.raster_scene import RasterScene
 from segapp.scenes.scene import Scene
 from segapp.windows import Window, whole
@@ -123,14 +123,11 @@ class _Cube:
         return block
 
 
-class _ReadAhead:
+class _ReadAhead(Raster):
     """A raster of which one window, with the bands from `first` on, is at hand as (h, w, bands); the rest is read."""
-
-    georeference: Georeference | None = None
 
     def __init__(self, raster: Hdf5Raster, window: Window, first: int, pixels: np.ndarray) -> None:
         self.path, self.shape, self.dtype, self.band_names = raster.path, raster.shape, raster.dtype, raster.band_names
-        self.valid = raster.valid
         self._raster, self._window, self._first, self._pixels = raster, window, first, pixels
 
     def read(self, window: Window, bands: Sequence[int]) -> np.ndarray:
@@ -138,6 +135,9 @@ class _ReadAhead:
         if window != self._window or not 0 <= min(places) <= max(places) < self._pixels.shape[-1]:
             return self._raster.read(window, bands)
         return np.take(self._pixels, places, axis=-1)
+
+    def valid(self, window: Window, bands: Sequence[int]) -> np.ndarray:
+        return self._raster.valid(window, bands)
 
 
 def _stored_order(raster: Hdf5Raster) -> list[int]:

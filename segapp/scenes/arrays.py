@@ -14,7 +14,7 @@ import numpy as np
 
 from segapp.errors import InputError
 from segapp.scenes.memory import ArrayRaster, DecodedRaster
-from segapp.scenes.raster import Georeference, Raster
+from segapp.scenes.raster import Raster
 from segapp.windows import Window
 
 Layout = Literal["HWC", "CHW"]
@@ -96,10 +96,8 @@ def open_npy(path: Path, variable: str | None, layout: Layout | None) -> Raster:
     return _NpyRaster(path, layout)
 
 
-class _NpyRaster:
+class _NpyRaster(Raster):
     """A .npy file, mapped anew for each read: a mapping holds a file open, and there may be thousands."""
-
-    georeference: Georeference | None = None
 
     def __init__(self, path: Path, layout: Layout | None) -> None:
         self.path = str(path)

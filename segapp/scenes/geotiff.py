@@ -1,4 +1,4 @@
-"""GeoTIFF, JPEG 2000 and whatever else rasterio opens, read by window, as it is or on another grid."""
+"""GeoTIFF, JPEG 2000 and whatever else rasterio opens, read by window."""
 
 from __future__ import annotations
 
@@ -6,72 +6,57 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
 from rasterio import windows as rasterio_windows
-from rasterio.crs import CRS
-from rasterio.enums import MaskFlags, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.transform import Affine, array_bounds
+from rasterio._err import CPLE_BaseError  # GDAL's errors where rasterio does not wrap them
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform as transform_points
-from rasterio.warp import transform_bounds
 
 from segapp.errors import InputError
 from segapp.scenes.memory import require_inside
-from segapp.scenes.raster import Georeference
+from segapp.scenes.raster import Georeference, Raster, Scaling
 from segapp.windows import Window
 
 CACHE_BYTES = 128 << 20
 """What GDAL keeps of the blocks it has decoded, for all files together."""
 # GDAL's default block cache is 5 % of the machine's memory; a damaged JPEG would otherwise be padded with grey. A VRT
 # file may hold Python, which some set up GDAL to run. To find what belongs to a file GDAL lists its whole folder, at
-# every opening; asked not to, it looks for each such file by name.
+# every opening; asked not to, it looks for each such file by name. The files of a VRT
+# would be shared by all that is open of them, so that two threads could read one at once.
 _GDAL_SETTINGS = {
     "GDAL_CACHEMAX": CACHE_BYTES,
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
     "GDAL_ERROR_ON_LIBJPEG_WARNING": True,
     "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "VRT_SHARED_SOURCE": "0",
 }
 _LARGEST_BLOCK = 1 << 30  # bytes: GDAL takes as much at once, however little of it is asked for
 
-# rasters with a transform but no CRS can be resampled onto each other; GDAL only wants to be told some CRS
-_ANY_CRS = 'LOCAL_CS["unknown",UNIT["metre",1]]'
+NO_GEOREFERENCE = NotGeoreferencedWarning
+_Key = tuple[Any, ...]  # the path as text first, since comparing `Path`s takes seven times as long
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """What a raster is resampled to: `shape` (H, W) pixels that lie where `georeference` says."""
-
-    georeference: Georeference
-    shape: tuple[int, int]
-    resampling: str
-
-
-_Key = tuple[str, int, int, _Grid | None]  # the path as text, since comparing `Path`s takes seven times as long
-
-
-class RasterioRaster:
+class RasterioRaster(Raster):
     """A raster file that rasterio opens. Palette images are read as indexes, an alpha band counts as a band.
 
     Raises InputError when the file is missing, not a raster, truncated, or holds complex numbers.
     """
 
-    def __init__(self, path: Path, grid: _Grid | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = str(path)
         self._file = path
-        self._grid = grid
         try:
             status = path.stat()
         except OSError as error:
             raise InputError(f"{path}: cannot be opened ({error.strerror}); check the path") from None
         # a file that was written anew is another file: its old handles must not serve it
-        self._key = (str(path), status.st_mtime_ns, status.st_size, grid)
+        self.key: _Key = (str(path), status.st_mtime_ns, status.st_size)
         with self.dataset() as dataset:
             if dataset.count == 0 or any(name.startswith("complex") for name in dataset.dtypes):
                 kind = "complex numbers" if dataset.count else "no raster of its own, only subdatasets"
@@ -79,49 +64,60 @@ class RasterioRaster:
             if math.prod(dataset.block_shapes[0]) * np.dtype(dataset.dtypes[0]).itemsize > _LARGEST_BLOCK:
                 side = "x".join(map(str, dataset.block_shapes[0]))
                 raise InputError(f"{path}: its blocks of {side} pixels are too large to read; tile it in smaller ones")
-            # a warped file may carry one more band that says where there is data
-            count = dataset.src_dataset.count if isinstance(dataset, WarpedVRT) else dataset.count
             self.shape: tuple[int, int] = (dataset.height, dataset.width)
-            self.dtype = np.result_type(*dataset.dtypes[:count])
-            self.band_names: tuple[str | None, ...] = tuple(name or None for name in dataset.descriptions[:count])
-            self.georeference = grid.georeference if grid else _georeference(dataset)
-            self._all_valid = [MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums[:count]]
+            self.dtype = np.result_type(*dataset.dtypes)
+            self.band_names: tuple[str | None, ...] = tuple(name or None for name in dataset.descriptions)
+            self.georeference = _georeference(dataset)
+            self.scaling = _scaling(dataset)
+            self.alpha = _alpha_of(dataset)
+            # whether a nodata value or a mask, other than alpha, leaves out pixels of a band
+            self.masked = [not {MaskFlags.all_valid, MaskFlags.alpha} & {*flags} for flags in dataset.mask_flag_enums]
+            # 8-bit images use all their values: as GDAL's dataset mask, one has no data where all bands have the value
+            self._together = self.dtype.itemsize == 1 and dataset.count > 1 and dataset.nodata is not None
+            self._shadows = dataset.nodata is not None and ColorInterp.alpha in colors_of(dataset)
+            self.nodata_source = _nodata_source(dataset, self.alpha)
 
     def read(self, window: Window, bands: Sequence[int]) -> np.ndarray:
         """The pixels of `window` as (h, w, len(bands)). Raises InputError when the file turns out to be damaged."""
         require_inside(window, self.shape, self.path)
         with self.dataset() as dataset:
-            pixels = dataset.read(_one_based(bands), window=_of_rasterio(window), out_dtype=self.dtype)
+            pixels = dataset.read(_one_based(bands), window=of_rasterio(window), out_dtype=self.dtype)
         return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
 
     def valid(self, window: Window, bands: Sequence[int]) -> np.ndarray:
-        """(h, w) bool: False where nodata, a mask or an alpha band leaves out the pixel in any of `bands`."""
-        require_inside(window, self.shape, self.path)
-        masked = [band for band in bands if not self._all_valid[band]]
-        if not masked:
-            return np.ones(window.shape, bool)
-        with self.dataset() as dataset:
-            masks = dataset.read_masks(_one_based(masked), window=_of_rasterio(window))
-        return np.all(masks != 0, axis=0)
+        """(h, w) bool: False where nodata or a mask leaves out the pixel in any of `bands`.
 
-    def on_grid(self, georeference: Georeference, shape: tuple[int, int], resampling: str) -> RasterioRaster:
-        """This raster brought to `shape` (H, W) pixels that lie where `georeference` says, resampled as it is read.
-
-        `resampling` is one of rasterio's names ("nearest", "bilinear", "cubic", "average", "mode", ...). Pixels that
-        the file does not cover are invalid. Raises InputError when the two do not overlap.
+        Alpha counts as a mask unless its band is one of `bands`, and so is data. In 8-bit files a nodata value counts
+        where all bands of the file have it.
         """
-        return RasterioRaster(self._file, _Grid(georeference, shape, resampling))
+        require_inside(window, self.shape, self.path)
+        masked = [band for band in bands if self.masked[band]]
+        alpha = self.alpha if self.alpha not in bands else None
+        valid = np.ones(window.shape, bool)
+        if not masked and alpha is None:
+            return valid
+        place = of_rasterio(window)
+        # rasterio warns that nodata comes before alpha, which counts as well here
+        quiet = without_warnings(NodataShadowWarning) if self._shadows else nullcontext()
+        with self.dataset() as dataset, quiet:
+            if masked and self._together:
+                colors = [band for band in range(len(self.band_names)) if band != self.alpha]
+                valid = dataset.read_masks(_one_based(colors), window=place).any(axis=0)
+            elif masked:
+                valid = dataset.read_masks(_one_based(masked), window=place).all(axis=0)
+            if alpha is not None:
+                valid &= dataset.read(alpha + 1, window=place) != 0
+        return valid
 
     def dataset(self) -> AbstractContextManager[Any]:
         """rasterio's dataset of the file, this thread's alone; GDAL's errors become InputError naming the file."""
-        return _HANDLES.borrow(self._key, self._open)
+        return HANDLES.borrow(self.key, self._open)
 
     def _open(self) -> Any:
         try:
-            dataset = open_quietly(self._file)
+            return open_quietly(self._file)
         except (RasterioError, OSError) as error:
             raise InputError(f"{self.path}: {_unreadable(self._file, error)}") from None
-        return _warped(dataset, self._grid, self.path) if self._grid else dataset
 
 
 def open_quietly(file: Path, mode: str = "r", **profile: Any) -> Any:
@@ -141,11 +137,11 @@ def without_warnings(category: type[Warning]) -> Iterator[None]:
 
 def close_idle(file: Path) -> None:
     """Close what is kept open of `file` between two reads, so that deleting it frees its space."""
-    _HANDLES.close_idle(file)
+    HANDLES.close_idle(file)
 
 
-class _Handles:
-    """Open datasets between two reads, at most `limit` of them: a process may not keep thousands of chips open.
+class Handles:
+    """Datasets kept open between two reads, at most `limit`: a process may not keep thousands of files open.
 
     A dataset serves one thread at a time, so threads that read the same file at once each borrow their own.
     """
@@ -187,7 +183,7 @@ class _Handles:
 
 
 # One limit has to hold for all rasters of the process, because the number of open files does (256 on macOS).
-_HANDLES = _Handles(192)
+HANDLES = Handles(192)
 _FILTERING = threading.Lock()
 
 
@@ -197,47 +193,70 @@ def _close(dataset: Any) -> None:
         dataset.src_dataset.close()
 
 
-def _warped(dataset: Any, grid: _Grid, path: str) -> WarpedVRT:
-    """`dataset` as a virtual file on `grid`."""
-    source_crs = dataset.crs or CRS.from_wkt(_ANY_CRS)
-    crs = CRS.from_wkt(grid.georeference.crs) if grid.georeference.crs else source_crs
-    target = Affine(*grid.georeference.transform)
-    height, width = grid.shape
-    # where the grid's centre and the pixels right of and below it lie, in pixels of the file
-    columns, rows = np.array([width / 2, width / 2 + 1, width / 2]), np.array([height / 2, height / 2, height / 2 + 1])
-    try:
-        x, y = transform_points(crs, source_crs, *(target * (columns, rows)))
-        left, bottom, right, top = transform_bounds(source_crs, crs, *dataset.bounds)
-    except (RasterioError, ValueError) as error:
-        dataset.close()
-        raise InputError(f"{path}: cannot be brought to another grid ({error}); reproject it first") from None
-    west, south, east, north = array_bounds(height, width, target)
-    if left >= east or right <= west or bottom >= north or top <= south:
-        dataset.close()
-        raise InputError(f"{path}: does not overlap the grid it is to be brought to; give files of one place")
-    columns, rows = ~dataset.transform * (np.array(x), np.array(y))
-    # Left to itself GDAL derives the scale from each chunk it warps, and pixels would depend on the window.
-    scale = [1 / max(float(np.ptp(columns[[0, i]])), float(np.ptp(rows[[0, i]])), 1e-9) for i in (1, 2)]
-    masked_otherwise = dataset.nodata is not None or any(MaskFlags.alpha in flags for flags in dataset.mask_flag_enums)
-    return WarpedVRT(
-        dataset,
-        src_crs=source_crs,
-        crs=crs,
-        transform=target,
-        height=height,
-        width=width,
-        resampling=Resampling[grid.resampling],
-        tolerance=1e-6,  # source pixels; an approximation would depend on the window, and 0 is refused
-        add_alpha=not masked_otherwise,
-        XSCALE=scale[0],
-        YSCALE=scale[1],
-    )
-
-
 def _georeference(dataset: Any) -> Georeference | None:
     if dataset.crs is None and dataset.transform.is_identity:
         return None
     return Georeference(dataset.crs.to_wkt() if dataset.crs else None, tuple(dataset.transform)[:6])
+
+
+def _scaling(dataset: Any) -> tuple[Scaling, ...]:
+    """The scale, offset and unit that the file states of each band; empty where it states neither scale nor offset."""
+    factor = dataset.tags(ns="ENVI").get("reflectance_scale_factor")
+    try:
+        scale = 1 / float(factor) if factor else 1.0
+    except (ValueError, ZeroDivisionError):
+        scale = 1.0
+    stated = zip(dataset.scales, dataset.offsets, dataset.units, strict=True)
+    found = tuple(Scaling(own if own != 1 else scale, offset, unit or None) for own, offset, unit in stated)
+    return found if any((entry.scale, entry.offset) != (1, 0) for entry in found) else ()
+
+
+def _alpha_of(dataset: Any) -> int | None:
+    """The band that is alpha by its colour interpretation.
+
+    GDAL calls the fourth band of 8-bit files alpha unless told otherwise, also where it is near infrared. There its
+    values decide, in samples of the image.
+    """
+    colors = colors_of(dataset)
+    if ColorInterp.alpha not in colors or dataset.count == 1:
+        return None
+    band = colors.index(ColorInterp.alpha)
+    if dataset.count == 4 and dataset.dtypes[band] == "uint8":
+        values = np.concatenate([dataset.read(band + 1, window=place).ravel() for place in _samples(dataset)])
+        if not looks_like_alpha(values):
+            return None
+    return band
+
+
+def colors_of(dataset: Any) -> tuple[ColorInterp, ...]:
+    """The colour interpretation of each band."""
+    with suppress(CPLE_BaseError):  # rasterio raises here an earlier error of GDAL, of whatever file, once
+        return dataset.colorinterp
+    return dataset.colorinterp
+
+
+def looks_like_alpha(values: np.ndarray) -> bool:
+    """Whether most of the uint8 values that are not 0 are one value, as 255: measurements are not."""
+    counts = np.bincount(values.ravel(), minlength=256)[1:]
+    return bool(2 * counts.max() >= counts.sum())
+
+
+def _samples(dataset: Any) -> Iterator[rasterio_windows.Window]:
+    """Five windows of an image: in its middle and in the middle of its quarters."""
+    for row, col in ((2, 2), (1, 1), (1, 3), (3, 1), (3, 3)):
+        top, left = dataset.height * row // 4, dataset.width * col // 4
+        yield rasterio_windows.Window(left, top, min(64, dataset.width - left), min(64, dataset.height - top))
+
+
+def _nodata_source(dataset: Any, alpha: int | None) -> str:
+    values = dict.fromkeys(value for value in dataset.nodatavals if value is not None)
+    sources = [f"nodata {', '.join(f'{value:g}' for value in values)}"] if values else []
+    flags = {flag for flags in dataset.mask_flag_enums for flag in flags}
+    if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
+        sources.append("mask")
+    if alpha is not None:
+        sources.append(f"alpha (band {alpha + 1})")
+    return " and ".join(sources)
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -254,5 +273,6 @@ def _one_based(bands: Sequence[int]) -> list[int]:
     return [band + 1 for band in bands]
 
 
-def _of_rasterio(window: Window) -> rasterio_windows.Window:
+def of_rasterio(window: Window) -> rasterio_windows.Window:
+    """`window` in rasterio's type."""
     return rasterio_windows.Window(window.col, window.row, window.width, window.height)

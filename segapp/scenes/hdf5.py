@@ -11,7 +11,7 @@ import numpy as np
 from segapp.errors import InputError
 from segapp.scenes.arrays import Layout, Variable, bands_first, choose_variable, describe
 from segapp.scenes.memory import require_inside, take_bands
-from segapp.scenes.raster import Georeference, Raster
+from segapp.scenes.raster import Raster
 from segapp.windows import Window
 
 # What h5py raises for damaged files and missing filters, and for types that NumPy has no name for.
@@ -33,14 +33,12 @@ def open_hdf5(path: Path, variable: str | None, layout: Layout | None) -> Raster
         raise InputError(f"{path}: cannot be read as HDF5 ({error}); write or copy it again") from None
 
 
-class Hdf5Raster:
+class Hdf5Raster(Raster):
     """One dataset, read by window. The file is opened for each read: there may be thousands of them.
 
     `shape` and `bands_first` are those of the array as the user sees it, which with `reversed_axes` are the dataset's
     axes in reverse, as MATLAB stores them.
     """
-
-    georeference: Georeference | None = None
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Protocol
 
@@ -11,11 +12,14 @@ from segapp.classes import ClassTable
 from segapp.errors import InputError
 from segapp.scenes.geotiff import RasterioRaster
 from segapp.scenes.open import open_raster
-from segapp.scenes.raster import Raster
+from segapp.scenes.raster import Georeference, Raster
 from segapp.scenes.rules import LabelRules, find_band
 from segapp.scenes.stack import same_grid
 from segapp.scenes.vectors import VECTOR_SUFFIXES, VectorLabels
-from segapp.windows import Window
+from segapp.scenes.warped import WarpedRaster, pixels_to_a_pixel
+from segapp.windows import Window, grid
+
+_FINE_PIXELS = 1 << 24  # of finer labels that are read at once
 
 
 class Labels(Protocol):
@@ -54,6 +58,11 @@ class FinerLabels:
         self._majority = majority
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        strips = list(grid(window, max(1, _FINE_PIXELS // (self._factor**2 * window.width)), window.width))
+        ids, labelled = zip(*map(self._read_strip, strips), strict=True)
+        return np.concatenate(ids), np.concatenate(labelled)
+
+    def _read_strip(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         n = self._factor
         ids, labelled = self._fine.read(Window(*(n * value for value in (window.row, window.col, *window.shape))))
         if not self._majority:
@@ -105,13 +114,18 @@ def open_labels(path: Path, rules: LabelRules, image: Raster, classes: ClassTabl
     if rules.band is None and count > 1:
         raise InputError(f"{raster.path}: has {count} bands; say in 'band' of the labels which one holds the class ids")
     band = find_band(raster, rules.band or 1, "labels.band")
-    ours, theirs = image.georeference, raster.georeference
-    if ours and theirs and ours.crs and theirs.crs and isinstance(raster, RasterioRaster):
-        if same_grid(raster, image):
-            return RasterLabels(raster, band)
-        resampling = "mode" if rules.resample == "majority" else "nearest"
-        return RasterLabels(raster.on_grid(ours, image.shape, resampling), band)
-    return _without_georeference(raster, band, rules, image)
+    if raster is image or same_grid(raster, image):
+        return RasterLabels(raster, band)
+    if image.georeference is None or raster.georeference is None or not isinstance(raster, RasterioRaster):
+        return _without_georeference(raster, band, rules, image)
+    factor = 1
+    if rules.resample == "majority":  # counted as labels without a CRS are: by the nearest label of each part
+        factor = max(1, math.ceil(max(pixels_to_a_pixel(raster, image)) - 0.01))
+    a, b, c, d, e, f = image.georeference.transform
+    finer = Georeference(image.georeference.crs, (a / factor, b / factor, c, d / factor, e / factor, f))
+    height, width = image.shape
+    fine = WarpedRaster(raster, finer, (height * factor, width * factor), ["nearest"] * count)
+    return FinerLabels(fine, band, factor, majority=True) if factor > 1 else RasterLabels(fine, band)
 
 
 def _without_georeference(raster: Raster, band: int, rules: LabelRules, image: Raster) -> Labels:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from segapp.errors import InputError
-from segapp.scenes.raster import Georeference
+from segapp.scenes.raster import Georeference, Raster
 from segapp.windows import Window
 
 LARGEST_DECODED = 4 << 30
@@ -24,7 +24,7 @@ def require_inside(window: Window, shape: tuple[int, int], path: str) -> None:
         raise ValueError(f"{window} is not inside {path} of {shape[0]}x{shape[1]} pixels")
 
 
-class ArrayRaster:
+class ArrayRaster(Raster):
     """A raster in memory, or in memory-mapped pages.
 
     `array` is (H, W), one band, or (H, W, C); it is not copied. Pixels equal to `nodata` (NaN matches NaN) are invalid.
@@ -66,15 +66,13 @@ class ArrayRaster:
         return ~missing.any(axis=-1)
 
 
-class DecodedRaster:
+class DecodedRaster(Raster):
     """A raster of a file format that can only be decoded as a whole, which happens at the first read.
 
     `decode` returns (H, W) or (H, W, C), of `dtype` or a type that can be cast to it, and raises InputError when it
-    cannot. Decoded pixels are kept while there is room (see `DecodedPixels`). With `alpha`, the last band says by 0
-    that a pixel has no data. Raises InputError where the pixels would take more than `LARGEST_DECODED`.
+    cannot. Decoded pixels are kept while there is room (see `DecodedPixels`). With `alpha`, the last band is a mask
+    (0: no data). Raises InputError where the pixels would take more than `LARGEST_DECODED`.
     """
-
-    georeference: Georeference | None = None
 
     def __init__(
         self,
@@ -92,7 +90,7 @@ class DecodedRaster:
         self.dtype = dtype.newbyteorder("=")
         self.band_names: tuple[str | None, ...] = (None,) * (shape[2] if len(shape) == 3 else 1)
         self._decode = decode
-        self._alpha = alpha
+        self.alpha = len(self.band_names) - 1 if alpha else None
         self._decoding = threading.Lock()
 
     def read(self, window: Window, bands: Sequence[int]) -> np.ndarray:
@@ -101,11 +99,11 @@ class DecodedRaster:
         return take_bands(self._pixels()[window.slices], bands, self.dtype)
 
     def valid(self, window: Window, bands: Sequence[int]) -> np.ndarray:
-        """(h, w) bool: False where the alpha band, if there is one, is 0."""
+        """(h, w) bool: False where the alpha band, if there is one that is none of `bands`, is 0."""
         require_inside(window, self.shape, self.path)
-        if not self._alpha:
+        if self.alpha is None or self.alpha in bands:
             return np.ones(window.shape, bool)
-        return self._pixels()[window.slices][..., -1] != 0
+        return self._pixels()[window.slices][..., self.alpha] != 0
 
     def _pixels(self) -> np.ndarray:
         with self._decoding:  # so that two threads do not decode the same file

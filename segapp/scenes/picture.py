@@ -11,8 +11,9 @@ from PIL.Image import DecompressionBombError, DecompressionBombWarning
 from skimage import io
 
 from segapp.errors import InputError
-from segapp.scenes.geotiff import without_warnings
+from segapp.scenes.geotiff import looks_like_alpha, without_warnings
 from segapp.scenes.memory import DecodedRaster
+from segapp.windows import whole
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 
@@ -22,7 +23,7 @@ _ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error)
 
 
 def open_picture(path: Path) -> DecodedRaster:
-    """A grey or colour picture, decoded as a whole at the first read; alpha 0 is no data.
+    """A grey or colour picture, decoded as a whole at the first read; alpha that is no fourth band is a mask.
 
     Raises InputError when it is no picture or truncated.
     """
@@ -35,7 +36,13 @@ def open_picture(path: Path) -> DecodedRaster:
         raise InputError(f"{path}: cannot be read as a picture ({error}); write or copy it again") from None
     shape = properties.shape
     alpha = _is_png(path) and len(shape) == 3 and shape[2] in (2, 4)
-    return DecodedRaster(str(path), shape, properties.dtype, lambda: _decode(path), alpha=alpha)
+    raster = DecodedRaster(str(path), shape, properties.dtype, lambda: _decode(path), alpha=alpha)
+    if raster.alpha is not None:
+        if looks_like_alpha(raster.read(whole(raster.shape), [raster.alpha])):
+            raster.nodata_source = f"alpha (band {raster.alpha + 1})"
+        else:  # near infrared beside red, green and blue
+            raster.alpha = None
+    return raster
 
 
 def loses_depth(path: Path) -> bool:

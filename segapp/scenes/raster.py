@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,6 +20,14 @@ class Georeference:
     transform: tuple[float, float, float, float, float, float]
 
 
+class Scaling(NamedTuple):
+    """What a file states of a band's numbers: ``number * scale + offset`` is the value in `unit`, if it names one."""
+
+    scale: float
+    offset: float
+    unit: str | None = None
+
+
 class Raster(Protocol):
     """A raster file, open for reading by window. Opening reads no pixels unless the format leaves no choice.
 
@@ -33,7 +41,13 @@ class Raster(Protocol):
     dtype: np.dtype
     band_names: tuple[str | None, ...]
     """One entry a band: the band's description in the file, or None."""
-    georeference: Georeference | None
+    georeference: Georeference | None = None
+    scaling: tuple[Scaling, ...] = ()
+    """One entry a band where the file states scales or offsets, else empty. `read` does not apply them."""
+    alpha: int | None = None
+    """The band that is a mask (0: no data) by its colour interpretation; it masks unless it is read as a band."""
+    nodata_source: str = ""
+    """How the file states which pixels have no data, as text for people."""
 
     def read(self, window: Window, bands: Sequence[int]) -> np.ndarray:
         """The pixels of `window`, which must lie inside the raster, as (h, w, len(bands)) in the file's dtype."""

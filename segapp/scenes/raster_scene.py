@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +15,13 @@ from segapp.scenes.labels import Labels, open_labels
 from segapp.scenes.open import open_raster
 from segapp.scenes.raster import Raster
 from segapp.scenes.rules import ImageRules, LabelRules, choose_bands, find_band
-from segapp.scenes.stack import open_stack, same_grid
+from segapp.scenes.stack import StackedRaster, open_stack, same_grid
 from segapp.scenes.validity import Quality, Validity
+from segapp.scenes.warped import WarpedRaster
 from segapp.windows import Window
+
+# Sentinel-2's SCL, Landsat's QA_PIXEL and QA_RADSAT, Earth Engine's QA60, Fmask, cloud masks
+_FLAGS = re.compile(r"(?:^|[\W_])(?:scl|b?qa\d*|c?fmask|clm|cloud_?mask)(?:[\W_]|$)", re.IGNORECASE)
 
 
 class RasterScene:
@@ -54,7 +59,8 @@ class RasterScene:
         counts = self.raster.read(window, self.indexes)
         valid = self.validity.of(window, counts)
         # one pass from counts to float32, which is all that training spends here
-        pixels = np.multiply(counts, self._scale, dtype=np.float32, casting="unsafe")
+        with np.errstate(over="ignore"):  # fill values, which are no data
+            pixels = np.multiply(counts, self._scale, dtype=np.float32, casting="unsafe")
         if np.any(self._offset):
             pixels += self._offset
         if not valid.all():
@@ -113,10 +119,20 @@ def _open_files(files: Sequence[Path], rules: ImageRules) -> Raster:
     rasters = [open_raster(file, variable=rules.variable, layout=rules.layout) for file in files]
     if len(rasters) == 1:
         return rasters[0]
-    stacked = open_stack(rasters, resampling=rules.resampling)
-    band = find_band(stacked, rules.grid, "grid")
+    stacked = StackedRaster(rasters)  # on no common grid yet: for the numbers of its bands
+    given = ((rules.mask_band, "mask_band"), (rules.quality.band if rules.quality else None, "quality.band"))
+    flags = {find_band(stacked, band, key) for band, key in given if band is not None}
+    flags |= {band for band in range(len(stacked.band_names)) if _holds_flags(*stacked.part(band))}
+    methods = ["nearest" if band in flags else rules.resampling for band in range(len(stacked.band_names))]
     owners = [number for number, raster in enumerate(rasters) for _ in raster.band_names]
-    return stacked if owners[band] == 0 else open_stack(rasters, grid=owners[band], resampling=rules.resampling)
+    grid = owners[find_band(stacked, rules.grid, "grid")]
+    return open_stack(rasters, grid=grid, resampling=methods, nodata=rules.nodata)
+
+
+def _holds_flags(raster: Raster, band: int) -> bool:
+    """Whether a band is one of flags or classes, which have no values between them, by its name or its file's."""
+    names = [raster.band_names[band] or "", Path(raster.path).stem if len(raster.band_names) == 1 else ""]
+    return any(_FLAGS.search(name) for name in names)
 
 
 def _open_quality(rules: ImageRules, image: Raster, file: Path | None) -> Quality | None:
@@ -127,14 +143,20 @@ def _open_quality(rules: ImageRules, image: Raster, file: Path | None) -> Qualit
     if file is None:
         if rules.quality.band is None:
             raise InputError(f"{image.path}: 'quality' names no band; add 'band', or give the scene a 'quality' file")
-        return Quality(image, find_band(image, rules.quality.band, "quality.band"), rules.quality)
+        band = find_band(image, rules.quality.band, "quality.band")
+        if isinstance(image, StackedRaster):  # of several files: that of the quality band may not cover the others
+            bands, _ = choose_bands(image, rules)
+            raster, _ = image.part(band)
+            return Quality(image, band, rules.quality, all(image.part(b)[0] is not raster for b in bands))
+        return Quality(image, band, rules.quality)
     raster = open_raster(file, indexed=True)
     band = find_band(raster, rules.quality.band or 1, "quality.band")
     if same_grid(raster, image):
-        return Quality(raster, band, rules.quality)
+        return Quality(raster, band, rules.quality, own_file=True)
     if image.georeference is None or raster.georeference is None or not isinstance(raster, RasterioRaster):
         raise InputError(
             f"{file}: the quality band is {raster.shape[0]}x{raster.shape[1]} pixels, but the image {image.path} is "
             f"{image.shape[0]}x{image.shape[1]}; give one of the image's size, or files that both have a CRS"
         )
-    return Quality(raster.on_grid(image.georeference, image.shape, "nearest"), band, rules.quality)
+    on_grid = WarpedRaster(raster, image.georeference, image.shape, ["nearest"] * len(raster.band_names))
+    return Quality(on_grid, band, rules.quality, own_file=True)

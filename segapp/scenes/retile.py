@@ -16,7 +16,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
 from segapp.errors import InputError
-from segapp.scenes.geotiff import CACHE_BYTES, RasterioRaster, close_idle, open_quietly
+from segapp.scenes.geotiff import CACHE_BYTES, RasterioRaster, close_idle, colors_of, open_quietly
 from segapp.windows import grid, round_up, whole
 
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -82,7 +82,7 @@ def _copy(source: RasterioRaster, copy: Path) -> None:
     """Raises RasterioError or OSError where `copy` cannot be written, InputError where `source` cannot be read."""
     with source.dataset() as dataset:
         profile = {"crs": dataset.crs, "transform": dataset.transform, "nodata": dataset.nodata}
-        colors, names, flags = dataset.colorinterp, dataset.descriptions, dataset.mask_flag_enums[0]
+        colors, names, flags = colors_of(dataset), dataset.descriptions, dataset.mask_flag_enums[0]
         block_height = dataset.block_shapes[0][0]
     (height, width), count = source.shape, len(source.band_names)
     line = width * source.dtype.itemsize

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from segapp.bands import Band, canonical_name, known_wavelength
 from segapp.configuration import Strict
 from segapp.errors import InputError
-from segapp.scenes.raster import Raster
+from segapp.scenes.raster import Raster, Scaling
 
 BandChoice = int | str
 """A band by its 1-based index or by its name."""
@@ -42,6 +42,7 @@ class ImageRules(Strict):
     """How image files are read. Left empty: all bands, as the file's own numbers.
 
     A count becomes ``count * scale + offset`` in `unit`; `scale` and `offset` are one number or one per chosen band.
+    Left out, they are those that the file states of the band, else 1 and 0.
     """
 
     bands: tuple[BandChoice, ...] | None = Field(default=None, min_length=1)
@@ -49,10 +50,10 @@ class ImageRules(Strict):
     """What the chosen bands are called; by default what the file calls them, or band_1, band_2, ..."""
     wavelengths_nm: tuple[float, ...] | None = None
     """Centre wavelengths; by default those of customary names ("blue", "nir", ...)."""
-    scale: float | tuple[float, ...] = 1.0
-    offset: float | tuple[float, ...] = 0.0
+    scale: float | tuple[float, ...] | None = None
+    offset: float | tuple[float, ...] | None = None
     unit: str | None = None
-    """By default "reflectance" where a scale or offset is given, else "digital number"."""
+    """By default the file's, or "reflectance" where a scale or offset is given or stated, else "digital number"."""
     variable: str | None = None
     """The variable of a MAT, HDF5 or NPZ file."""
     reader: CubeReader = "h5py"
@@ -61,7 +62,7 @@ class ImageRules(Strict):
     layout: Literal["CHW", "HWC"] | None = None
     """The order of an array file's axes, where the shapes do not tell."""
     nodata: float | None = None
-    """A value that means "no data", in addition to the file's own."""
+    """A value that means "no data", in addition to the file's own; in 8-bit images where all bands have it."""
     mask_band: BandChoice | None = None
     """A band whose non-zero pixels are valid."""
     quality: QualityRule | None = None
@@ -138,8 +139,8 @@ def choose_bands(raster: Raster, rules: ImageRules) -> tuple[tuple[int, ...], tu
     Raises InputError where a band is missing or the lists do not have one entry a band.
     """
     if rules.bands is None:
-        left_out = () if rules.mask_band is None else (find_band(raster, rules.mask_band, "mask_band"),)
-        indexes = tuple(i for i in range(len(raster.band_names)) if i not in left_out)
+        mask = None if rules.mask_band is None else find_band(raster, rules.mask_band, "mask_band")
+        indexes = tuple(i for i in range(len(raster.band_names)) if i not in (mask, raster.alpha))
     else:
         indexes = tuple(find_band(raster, choice, "bands") for choice in rules.bands)
     for key in ("names", "wavelengths_nm", "scale", "offset"):
@@ -148,7 +149,6 @@ def choose_bands(raster: Raster, rules: ImageRules) -> tuple[tuple[int, ...], tu
             raise InputError(
                 f"{raster.path}: '{key}' has {len(value)} entries for {len(indexes)} bands; give one a band"
             )
-    scaled = rules.scale != 1 or rules.offset != 0
     bands = []
     for position, index in enumerate(indexes):
         name = rules.names[position] if rules.names else raster.band_names[index] or f"band_{index + 1}"
@@ -156,9 +156,36 @@ def choose_bands(raster: Raster, rules: ImageRules) -> tuple[tuple[int, ...], tu
             Band(
                 name=name,
                 wavelength_nm=rules.wavelengths_nm[position] if rules.wavelengths_nm else known_wavelength(name),
-                scale=rules.scale[position] if isinstance(rules.scale, tuple) else rules.scale,
-                offset=rules.offset[position] if isinstance(rules.offset, tuple) else rules.offset,
-                unit=rules.unit or ("reflectance" if scaled else "digital number"),
+                **_value_of(raster, rules, position, index),
             )
         )
     return indexes, tuple(bands)
+
+
+def _value_of(raster: Raster, rules: ImageRules, position: int, index: int) -> dict[str, Any]:
+    """The scale, offset and unit of a band, number `index` in `raster`: those of the rules, or those of the file.
+
+    Raises InputError where the rules give only a scale or only an offset, and the file states the other.
+    """
+    own = raster.scaling[index] if raster.scaling else Scaling(1.0, 0.0)
+    given = [value[position] if isinstance(value, tuple) else value for value in (rules.scale, rules.offset)]
+    scale, offset = own[:2] if given == [None, None] else (_or(given[0], 1.0), _or(given[1], 0.0))
+    for key, value, other, stated, neutral in (
+        ("offset", given[1], given[0], own.offset, 0.0),
+        ("scale", given[0], given[1], own.scale, 1.0),
+    ):
+        if value is None and other is not None and stated != neutral:
+            raise InputError(
+                f"{raster.path}: states a scale of {own.scale:g} and an offset of {own.offset:g}, of which one is "
+                f"replaced; give '{key}' too, or neither"
+            )
+    unit = own.unit if given == [None, None] else None
+    return {
+        "scale": scale,
+        "offset": offset,
+        "unit": rules.unit or unit or ("reflectance" if (scale, offset) != (1, 0) else "digital number"),
+    }
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from rasterio.crs import CRS
@@ -11,16 +13,24 @@ from rasterio.transform import Affine, rowcol, xy
 from segapp.errors import InputError
 from segapp.scenes.geotiff import RasterioRaster
 from segapp.scenes.memory import require_inside
-from segapp.scenes.raster import Georeference, Raster
+from segapp.scenes.raster import Georeference, Raster, Scaling
+from segapp.scenes.warped import WarpedRaster
 from segapp.windows import Window
 
 
-def open_stack(rasters: Sequence[Raster], *, grid: int = 0, resampling: str | Sequence[str] = "bilinear") -> Raster:
+def open_stack(
+    rasters: Sequence[Raster],
+    *,
+    grid: int = 0,
+    resampling: str | Sequence[str] = "bilinear",
+    nodata: float | None = None,
+) -> Raster:
     """The bands of `rasters`, one after the other, on the grid of raster number `grid` (from 0).
 
-    Rasters on that grid already are read as they are; others are brought to it as they are read, by `resampling`, one
-    of rasterio's names ("nearest", "bilinear", "cubic", "average", ...) for all, or one for each. Bands of flags or
-    classes want "nearest". The dtype is the one NumPy promotes the files' dtypes to.
+    Rasters on that grid already are read as they are; others are resampled as they are read, by `resampling`, one
+    of rasterio's names ("nearest", "bilinear", "cubic", "average", ...) for all, or one for each band. Bands of
+    flags or classes need "nearest". `nodata` is a value that, beside the files' own, is no data where bands are
+    interpolated. The dtype is the one NumPy promotes the files' dtypes to.
 
     Raises InputError when a raster of another shape cannot be placed on the grid.
     """
@@ -28,13 +38,19 @@ def open_stack(rasters: Sequence[Raster], *, grid: int = 0, resampling: str | Se
         raise ValueError(f"no raster number {grid} among {len(rasters)}")
     if len(rasters) == 1:
         return rasters[0]
-    methods = [resampling] * len(rasters) if isinstance(resampling, str) else list(resampling)
+    counts = [len(raster.band_names) for raster in rasters]
+    methods = iter([resampling] * sum(counts) if isinstance(resampling, str) else resampling)
     target = rasters[grid]
-    return StackedRaster([_on_grid(raster, target, method) for raster, method in zip(rasters, methods, strict=True)])
+    return StackedRaster(
+        [
+            _on_grid(raster, target, list(islice(methods, count)), nodata)
+            for raster, count in zip(rasters, counts, strict=True)
+        ]
+    )
 
 
 def same_grid(one: Raster, other: Raster) -> bool:
-    """Whether the pixels of two rasters lie on each other: same shape and, where both have one, same georeference.
+    """Whether the pixels of two rasters lie on each other: same shape and, where both have one, same CRS and transform.
 
     Transforms may differ by a hundredth of a pixel over the whole raster, which is how files round them.
     """
@@ -42,7 +58,8 @@ def same_grid(one: Raster, other: Raster) -> bool:
         return False
     if one.georeference is None or other.georeference is None:
         return True
-    if _crs(one.georeference) != _crs(other.georeference):
+    crs, other_crs = _crs(one.georeference), _crs(other.georeference)
+    if crs and other_crs and crs != other_crs:
         return False
     height, width = one.shape
     corners = np.array([[0, 0, height, height], [0, width, 0, width]])  # rows, columns
@@ -51,7 +68,7 @@ def same_grid(one: Raster, other: Raster) -> bool:
     return bool(np.abs(np.array(there) - corners).max() <= 0.01)
 
 
-class StackedRaster:
+class StackedRaster(Raster):
     """The bands of several rasters on one grid, one raster after the other."""
 
     def __init__(self, rasters: Sequence[Raster]) -> None:
@@ -61,6 +78,11 @@ class StackedRaster:
         self.dtype = np.result_type(*(raster.dtype for raster in rasters))
         self.band_names: tuple[str | None, ...] = tuple(name for raster in rasters for name in raster.band_names)
         self.georeference = next((raster.georeference for raster in rasters if raster.georeference), None)
+        names = (f"{Path(raster.path).name}: {raster.nodata_source}" for raster in rasters if raster.nodata_source)
+        self.nodata_source = "; ".join(names)
+        if any(raster.scaling for raster in rasters):
+            unscaled = Scaling(1.0, 0.0)
+            self.scaling = tuple(s for r in rasters for s in r.scaling or (unscaled,) * len(r.band_names))
         self._rasters = tuple(rasters)
         self._places = [(raster, band) for raster in rasters for band in range(len(raster.band_names))]
 
@@ -80,6 +102,10 @@ class StackedRaster:
             valid &= raster.valid(window, inner)
         return valid
 
+    def part(self, band: int) -> tuple[Raster, int]:
+        """The raster, on the common grid, that holds `band`, and the number of the band in it."""
+        return self._places[band]
+
     def _by_raster(self, bands: Sequence[int]) -> list[tuple[Raster, list[int], list[int]]]:
         """For each raster needed: the places of its bands in the result, and what the raster itself calls them."""
         found = []
@@ -90,7 +116,7 @@ class StackedRaster:
         return found
 
 
-def _on_grid(raster: Raster, target: Raster, resampling: str) -> Raster:
+def _on_grid(raster: Raster, target: Raster, resampling: Sequence[str], nodata: float | None) -> Raster:
     if raster is target or same_grid(raster, target):
         return raster
     sizes = f"{raster.path}: is {_size(raster)} where {target.path} is {_size(target)}"
@@ -100,7 +126,7 @@ def _on_grid(raster: Raster, target: Raster, resampling: str) -> Raster:
         raise InputError(f"{sizes}, and only one of them has a CRS; assign it to the other (gdal_edit -a_srs)")
     if not isinstance(raster, RasterioRaster):
         raise InputError(f"{sizes}, and only files that rasterio opens can be resampled; save it as a GeoTIFF")
-    return raster.on_grid(target.georeference, target.shape, resampling)
+    return WarpedRaster(raster, target.georeference, target.shape, resampling, nodata)
 
 
 def _size(raster: Raster) -> str:

@@ -1,4 +1,4 @@
-"""Which pixels of a scene hold data: the file's own word, nodata, a mask band, a quality band, and NaN."""
+"""Which pixels of a scene have data: by the file itself, nodata, a mask band, a quality band, NaN and fill values."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from segapp.scenes.raster import Raster
 from segapp.scenes.rules import QualityRule
 from segapp.windows import Window
 
+LARGEST = 1e15
+"""No band has larger numbers, and software fills pixels without data with such: 1e20, 9.97e36, the lowest float."""
+
 
 @dataclass(frozen=True)
 class Quality:
@@ -18,6 +21,8 @@ class Quality:
     raster: Raster
     band: int
     rule: QualityRule
+    own_file: bool = False
+    """Whether it is in another file than the image's bands: that may not cover the image."""
 
     def valid(self, window: Window) -> np.ndarray:
         """(h, w) bool: False where the rule calls the pixel invalid."""
@@ -41,16 +46,19 @@ class Validity:
 
     def of(self, window: Window, counts: np.ndarray) -> np.ndarray:
         """(h, w) bool for the pixels `counts` (h, w, C) that were read from `window` in `bands`."""
-        valid = self.raster.valid(window, self.bands)
+        bands = self.bands if self.mask_band is None else (*self.bands, self.mask_band)
+        valid = self.raster.valid(window, bands)
         # Asking once of all pixels is much cheaper than once a pixel, and most windows are whole.
         if self.nodata is not None and (missing := counts == self.nodata).any():
-            valid = valid & ~missing.any(axis=-1)
-        if counts.dtype.kind == "f" and not (finite := np.isfinite(counts)).all():
-            valid = valid & finite.all(axis=-1)
+            together = counts.dtype.itemsize == 1 and counts.shape[-1] > 1  # as in RasterioRaster.valid
+            valid = valid & ~(missing.all(axis=-1) if together else missing.any(axis=-1))
+        if counts.dtype.kind == "f" and not (usable := np.abs(counts) < LARGEST).all():
+            valid = valid & usable.all(axis=-1)
         if self.mask_band is not None:
-            valid = valid & (self.raster.read(window, [self.mask_band])[..., 0] != 0)
+            mask = self.raster.read(window, [self.mask_band])[..., 0]
+            valid = valid & (mask != 0) & (mask == mask)
         if self.quality is not None:
             valid = valid & self.quality.valid(window)
-            if self.quality.raster is not self.raster:  # a file of its own may not cover the image
+            if self.quality.own_file:
                 valid = valid & self.quality.raster.valid(window, [self.quality.band])
         return valid

@@ -18,6 +18,7 @@ from segapp.scenes.geotiff import RasterioRaster
 from segapp.scenes.open import open_raster
 from segapp.scenes.raster import Raster
 from segapp.scenes.stack import same_grid
+from segapp.scenes.warped import WarpedRaster
 from segapp.viewing.legend import LegendEntry, legend_of
 from segapp.viewing.tiles import Tiles
 from segapp.windows import Window, grid, whole
@@ -133,7 +134,7 @@ def _on_grid(raster: Raster, scene: Raster) -> Raster:
     if same_grid(raster, scene):
         return raster
     if isinstance(raster, RasterioRaster) and raster.georeference is not None and scene.georeference is not None:
-        return raster.on_grid(scene.georeference, scene.shape, "nearest")
+        return WarpedRaster(raster, scene.georeference, scene.shape, ["nearest"] * len(raster.band_names))
     raise InputError(
         f"{raster.path}: is {raster.shape[0]}x{raster.shape[1]} pixels where {scene.path} is "
         f"{scene.shape[0]}x{scene.shape[1]}, and cannot be placed on it without a CRS; give the map of this scene"

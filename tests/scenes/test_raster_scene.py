@@ -89,7 +89,7 @@ def test_a_band_that_is_not_there_is_named_with_those_that_are(rules: dict[str, 
 def test_a_pixel_invalid_in_one_band_is_nan_in_all(counts: np.ndarray) -> None:
     scene = in_memory(counts, bands=[1, 3], nodata=-9999, scale=2.0, mask_band=2)
     chosen = counts[..., [0, 2]]
-    valid = (np.isfinite(chosen) & (chosen != -9999)).all(axis=-1) & (counts[..., 1] != 0)
+    valid = (np.isfinite(chosen) & (chosen != -9999)).all(axis=-1) & (counts[..., 1] != 0) & ~np.isnan(counts[..., 1])
     np.testing.assert_array_equal(scene.valid(whole((4, 5))), valid)
     np.testing.assert_array_equal(
         scene.read(whole((4, 5))), np.where(valid[..., np.newaxis], chosen * np.float32(2), np.nan)

@@ -72,7 +72,7 @@ def test_dtypes_are_promoted_and_validity_is_that_of_the_bands_asked_for(tmp_pat
 def test_20_m_bands_are_repeated_exactly_by_nearest_neighbour(tmp_path: Path) -> None:
     fine, coarse = noise(np.uint16, (40, 60, 2)), noise(np.uint16, (20, 30))
     rasters = [placed(tmp_path / "B2.tif", fine, 10), placed(tmp_path / "SCL.tif", coarse, 20)]
-    pixels = read_whole(open_stack(rasters, resampling=["bilinear", "nearest"]))
+    pixels = read_whole(open_stack(rasters, resampling=["bilinear", "bilinear", "nearest"]))
     np.testing.assert_array_equal(pixels[..., :2], fine)
     np.testing.assert_array_equal(pixels[..., 2], coarse.repeat(2, axis=0).repeat(2, axis=1))
 
@@ -157,7 +157,7 @@ def test_different_shapes_without_georeference_are_refused_naming_both(tmp_path:
 def test_files_that_cannot_be_placed_on_the_grid_are_refused(tmp_path: Path) -> None:
     here = placed(tmp_path / "here.tif", noise(np.uint16, (40, 60)), 10)
     coarse = noise(np.uint16, (20, 30))
-    with pytest.raises(InputError, match=r"far\.tif: does not overlap the grid"):
+    with pytest.raises(InputError, match=r"far\.tif: does not overlap the image"):
         open_stack([here, placed(tmp_path / "far.tif", coarse, 20, left=LEFT + 9000)])
     with pytest.raises(InputError, match=r"bare\.tif: is 20x30 .*only one of them has a CRS; assign"):
         open_stack([here, placed(tmp_path / "bare.tif", coarse, 20, crs=None)])
