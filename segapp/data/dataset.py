@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from segapp.bands import Band, names_of, require_usable
 from segapp.classes import ClassTable, read_class_csv
@@ -14,7 +15,7 @@ from segapp.data.dataset_file import DatasetFile, SceneFiles, SplitFile
 from segapp.errors import InputError
 from segapp.scenes.blocks import ROLES, Role, divide
 from segapp.scenes.raster_scene import RasterScene, open_scene
-from segapp.scenes.rules import BandChoice, ImageRules, LabelRules
+from segapp.scenes.rules import BandChoice, ImageReading, ImageRules, LabelRules
 from segapp.scenes.scene import Scene
 
 
@@ -38,11 +39,7 @@ class Dataset:
         scenes: list[Scene] = []
         for file in files:
             scene = open_scene([file], self.image, name=file.stem)
-            if scene.bands != self.bands:
-                raise InputError(
-                    f"{file}: its bands are {', '.join(names_of(scene.bands))}, but those of {self.path} are "
-                    f"{', '.join(names_of(self.bands))}; give images like the dataset's"
-                )
+            _require_comparable(scene, self.path, self.bands, "give images like the dataset's")
             scenes.append(scene)
         return scenes
 
@@ -59,6 +56,29 @@ class Dataset:
             elif given is None:
                 scenes.extend(divide(scene, role, patch))
         return scenes
+
+    @property
+    def reading(self) -> ImageReading:
+        """What prediction has to know of how the images are read."""
+        scenes = [scene for _, scene in self.members]
+        nodata = self.image.nodata if self.image.nodata == self.image.nodata else None
+        return ImageReading(
+            nodata=nodata,
+            mask_band=self.image.mask_band,
+            quality=self.image.quality,
+            quality_file=any(s.validity.quality and s.validity.quality.raster is not s.raster for s in scenes),
+            bands_in_file=len(scenes[0].raster.band_names),
+            scalings_differ=any(scene.bands != self.bands for scene in scenes),
+        )
+
+    def remarks(self) -> list[str]:
+        """What a user should know of how the scenes are read, each with the scene, or the first, that it is true of."""
+        found: dict[str, list[str]] = {}
+        for _, scene in self.members:
+            for text in scene.remarks:
+                found.setdefault(text, []).append(scene.path)
+        others = {1: "", 2: " and another"}
+        return [f"{p[0]}{others.get(len(p), f' and {len(p) - 1} others')}: {text}" for text, p in found.items()]
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -87,7 +107,7 @@ def read_dataset(path: Path) -> Dataset:
                 groups[name] = group
             scene = open_scene(
                 images,
-                file.image.model_copy(update={"variable": entry.variable or file.image.variable}),
+                file.image.model_copy(update=_own_rules(entry)),
                 name=name,
                 quality_file=_one_file(entry.quality.replace("{name}", name), path) if entry.quality else None,
                 label_file=_one_file(entry.labels.replace("{name}", name), path),
@@ -135,16 +155,36 @@ def _dataset(
 ) -> Dataset:
     first = members[0][1]
     for _, scene in members:
-        if scene.bands != first.bands:
-            raise InputError(
-                f"{scene.path}: its bands are {', '.join(names_of(scene.bands))}, but those of {first.path} are "
-                f"{', '.join(names_of(first.bands))}; choose 'bands' and 'names' that fit all scenes"
-            )
+        _require_comparable(scene, first.path, first.bands, "choose 'bands' and 'names' that fit all scenes")
     try:
         require_usable(first.bands)
     except ValueError as error:
         raise InputError(f"{path}: bands: {error} under [image]") from None
     return Dataset(name, path, classes, first.bands, tuple(members), image)
+
+
+def _require_comparable(scene: RasterScene, path: str, bands: Sequence[Band], remedy: str) -> None:
+    """Raises InputError where the values of `scene` are not those of `bands`, which `path` has.
+
+    Scales and offsets may differ: they make counts into values of the same unit.
+    """
+    if [(b.name, b.wavelength_nm) for b in scene.bands] != [(b.name, b.wavelength_nm) for b in bands]:
+        raise InputError(
+            f"{scene.path}: its bands are {', '.join(names_of(scene.bands))}, but those of {path} are "
+            f"{', '.join(names_of(bands))}; {remedy}"
+        )
+    for own, band in zip(scene.bands, bands, strict=True):
+        if own.unit != band.unit:
+            raise InputError(
+                f"{scene.path}: {own.name} is in {own.unit}, but in {band.unit} in {path}; "
+                "give 'scale' and 'offset' (of the scene, or under [image]), or the same 'unit'"
+            )
+
+
+def _own_rules(entry: SceneFiles) -> dict[str, Any]:
+    """The reading rules that a scene has of its own."""
+    given = {key: getattr(entry, key) for key in ("variable", "scale", "offset")}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 class _Split:

@@ -54,8 +54,8 @@ class ClassList(Strict):
 class SceneFiles(Strict):
     """The files of one scene, or by a glob of many; paths are relative to the dataset's file.
 
-    In `labels` and `quality`, "{name}" stands for the scene's name. `variable` and `label_variable` take precedence
-    over the reading rules.
+    In `labels` and `quality`, "{name}" stands for the scene's name. `variable`, `label_variable`,
+    `scale` and `offset` take precedence over the reading rules.
     """
 
     image: str | tuple[str, ...] = Field(min_length=1)
@@ -68,6 +68,9 @@ class SceneFiles(Strict):
     """By default the stem of the (first) image file."""
     variable: str | None = None
     label_variable: str | None = None
+    scale: float | tuple[float, ...] | None = None
+    offset: float | tuple[float, ...] | None = None
+    """As in the reading rules, for scenes that differ: -0.1 for Sentinel-2 from processing baseline 04.00."""
 
 
 class DatasetFile(Strict):

@@ -11,6 +11,7 @@ from segapp.classes import ClassTable
 from segapp.configuration import Strict
 from segapp.errors import InputError
 from segapp.nets.config import KerasGraph, UNetConfig
+from segapp.scenes.rules import ImageReading
 
 if TYPE_CHECKING:
     import keras
@@ -66,6 +67,8 @@ class ModelSpec(Strict):
     """The name of the classifier layer."""
     second_moments: tuple[tuple[FiniteFloat, ...], ...] = ()
     """Second moments of the standardised bands, (C, C), see `segapp.model.second_moments`; empty if unknown."""
+    images: ImageReading = ImageReading()
+    """How the training images are read, apart from their bands."""
     patch_size: int = Field(ge=1)
     provenance: dict[str, Any] = Field(default_factory=dict)
     scores: dict[str, Any] = Field(default_factory=dict)

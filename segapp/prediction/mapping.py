@@ -84,6 +84,7 @@ def map_scene(
                 target = output.with_suffix(f".{settings.polygons}")
                 write_polygons(writers["classes"].temporary, target, spec.classes, settings.minimum_pixels)
                 stack.callback(target.unlink, missing_ok=True)
+            notes += [f"{file}: {remark}" for remark in scene.remarks]
             record = _record_of(file, output, scene, spec, counts, made_with, notes)
             write_record(output, record)  # before the map has its name: one without a record is somebody else's
             stack.callback(record_file(output).unlink, missing_ok=True)

@@ -74,6 +74,8 @@ class RasterioRaster(Raster):
             self.masked = [not {MaskFlags.all_valid, MaskFlags.alpha} & {*flags} for flags in dataset.mask_flag_enums]
             # 8-bit images use all their values: as GDAL's dataset mask, one has no data where all bands have the value
             self._together = self.dtype.itemsize == 1 and dataset.count > 1 and dataset.nodata is not None
+            if self.alpha is None and ColorInterp.alpha in colors_of(dataset):
+                self.remarks = (ALPHA_AS_DATA,)
             self._shadows = dataset.nodata is not None and ColorInterp.alpha in colors_of(dataset)
             self.nodata_source = _nodata_source(dataset, self.alpha)
 
@@ -226,6 +228,9 @@ def _alpha_of(dataset: Any) -> int | None:
         if not looks_like_alpha(values):
             return None
     return band
+
+
+ALPHA_AS_DATA = "band 4 is alpha by its colour interpretation, but has many values: it is read as data"
 
 
 def colors_of(dataset: Any) -> tuple[ColorInterp, ...]:

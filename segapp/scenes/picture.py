@@ -11,7 +11,7 @@ from PIL.Image import DecompressionBombError, DecompressionBombWarning
 from skimage import io
 
 from segapp.errors import InputError
-from segapp.scenes.geotiff import looks_like_alpha, without_warnings
+from segapp.scenes.geotiff import ALPHA_AS_DATA, looks_like_alpha, without_warnings
 from segapp.scenes.memory import DecodedRaster
 from segapp.windows import whole
 
@@ -41,7 +41,7 @@ def open_picture(path: Path) -> DecodedRaster:
         if looks_like_alpha(raster.read(whole(raster.shape), [raster.alpha])):
             raster.nodata_source = f"alpha (band {raster.alpha + 1})"
         else:  # near infrared beside red, green and blue
-            raster.alpha = None
+            raster.alpha, raster.remarks = None, (ALPHA_AS_DATA,)
     return raster
 
 

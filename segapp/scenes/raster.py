@@ -46,6 +46,8 @@ class Raster(Protocol):
     """One entry a band where the file states scales or offsets, else empty. `read` does not apply them."""
     alpha: int | None = None
     """The band that is a mask (0: no data) by its colour interpretation; it masks unless it is read as a band."""
+    remarks: tuple[str, ...] = ()
+    """What a user should know of how the file is read, as sentences about it."""
     nodata_source: str = ""
     """How the file states which pixels have no data, as text for people."""
 

@@ -14,6 +14,7 @@ from segapp.scenes.geotiff import RasterioRaster
 from segapp.scenes.labels import Labels, open_labels
 from segapp.scenes.open import open_raster
 from segapp.scenes.raster import Raster
+from segapp.scenes.remarks import fill_values, replaced_scaling, sentinel2_offset
 from segapp.scenes.rules import ImageRules, LabelRules, choose_bands, find_band
 from segapp.scenes.stack import StackedRaster, open_stack, same_grid
 from segapp.scenes.validity import Quality, Validity
@@ -49,11 +50,25 @@ class RasterScene:
         self.labels = labels
         self.labelled = labels is not None
         self.classes = classes
+        self.notes: tuple[str, ...] = ()
+        """What whoever opened the scene adds to `remarks`."""
         self.indexes, self.bands = choose_bands(raster, rules)
         mask_band = None if rules.mask_band is None else find_band(raster, rules.mask_band, "mask_band")
         self.validity = Validity(raster, self.indexes, rules.nodata, mask_band, quality)
         self._scale = _per_band([band.scale for band in self.bands])
         self._offset = _per_band([band.offset for band in self.bands])
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of how the scene is read; fill values are found only as it is read."""
+        stated = [self.raster.scaling[index] for index in self.indexes] if self.raster.scaling else []
+        return (
+            *self.raster.remarks,
+            *self.notes,
+            *(replaced_scaling(self.bands, stated) if stated else ()),
+            *sentinel2_offset(self.bands, self.files),
+            *fill_values(list(self.validity.fills)),
+        )
 
     def read(self, window: Window) -> np.ndarray:
         counts = self.raster.read(window, self.indexes)

@@ -91,6 +91,20 @@ class ImageRules(Strict):
         return self
 
 
+class ImageReading(Strict):
+    """What training knew of its images beyond their bands, and prediction applies to others of the kind."""
+
+    nodata: float | None = None
+    mask_band: BandChoice | None = None
+    quality: QualityRule | None = None
+    quality_file: bool = False
+    """Whether the quality band was in a file of its own."""
+    bands_in_file: int = 0
+    """How many bands the images had in all: bands that are chosen by number are the same in such files only."""
+    scalings_differ: bool = False
+    """Whether the images had different scales or offsets, so that those of `Band` are those of the first."""
+
+
 class LabelRules(Strict):
     """How label files are read: rasters by `variable` or `band`, vectors by `layer`, `attribute` and `crs`."""
 

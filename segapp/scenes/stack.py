@@ -80,6 +80,7 @@ class StackedRaster(Raster):
         self.georeference = next((raster.georeference for raster in rasters if raster.georeference), None)
         names = (f"{Path(raster.path).name}: {raster.nodata_source}" for raster in rasters if raster.nodata_source)
         self.nodata_source = "; ".join(names)
+        self.remarks = tuple(f"{Path(raster.path).name}: {text}" for raster in rasters for text in raster.remarks)
         if any(raster.scaling for raster in rasters):
             unscaled = Scaling(1.0, 0.0)
             self.scaling = tuple(s for r in rasters for s in r.scaling or (unscaled,) * len(r.band_names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class Validity:
     nodata: float | None = None
     mask_band: int | None = None
     quality: Quality | None = None
+    fills: set[float] = field(default_factory=set, compare=False)
+    """Numbers that were found and are no measurements: those from `LARGEST` on, taken as no data."""
 
     def of(self, window: Window, counts: np.ndarray) -> np.ndarray:
         """(h, w) bool for the pixels `counts` (h, w, C) that were read from `window` in `bands`."""
@@ -54,6 +56,8 @@ class Validity:
             valid = valid & ~(missing.all(axis=-1) if together else missing.any(axis=-1))
         if counts.dtype.kind == "f" and not (usable := np.abs(counts) < LARGEST).all():
             valid = valid & usable.all(axis=-1)
+            if not self.fills:
+                self.fills.update(np.unique(counts[np.abs(counts) >= LARGEST])[:3].tolist())
         if self.mask_band is not None:
             mask = self.raster.read(window, [self.mask_band])[..., 0]
             valid = valid & (mask != 0) & (mask == mask)

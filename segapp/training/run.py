@@ -88,6 +88,7 @@ def prepare(
         "name": dataset.name,
         "network": recipe.network,
         "bands": dataset.bands,
+        "images": dataset.reading,
         "classes": dataset.classes,
         "normalization": Normalization(
             mean=tuple(statistics.mean.tolist()),
@@ -122,7 +123,7 @@ def prepare(
             "classes": dataset.classes.model_dump(mode="json"),
             "encoder weights": weights and weights.sha256,
         },
-        notes=(*leaks(dataset), *_unlike_training(dataset, statistics)),
+        notes=(*leaks(dataset), *dataset.remarks(), *_unlike_training(dataset, statistics)),
     )
 
 

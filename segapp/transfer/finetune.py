@@ -117,7 +117,7 @@ def finetune(
         new_bands=new_bands,
         seed=seed,
     )
-    for leak in leaks(dataset):
+    for leak in (*leaks(dataset), *dataset.remarks()):
         display.say(f"warning: {leak}")
     _begin(partial, transfer, {"precision": compute_precision, "data": read.sha256}, display)
     display.keep_in(partial)

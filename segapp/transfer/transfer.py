@@ -94,6 +94,7 @@ def plan_transfer(
         name=dataset.name,
         network=base.spec.network,
         bands=dataset.bands,
+        images=dataset.reading,
         classes=dataset.classes,
         normalization=bands.normalization,
         head=fresh_head_name(base),
