@@ -1,37 +1,30 @@
-"""What a dataset or an image holds, read once from end to end: sizes, ranges, class pixels, and what looks wrong."""
+"""Summaries of datasets and images, read once from end to end: sizes, ranges, class pixels, and what looks wrong."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from rasterio.crs import CRS
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from segapp.bands import Band
 from segapp.classes import ClassTable
+from segapp.data.comparison import differences
 from segapp.data.dataset import Dataset
 from segapp.data.leakage import leaks
 from segapp.data.statistics import RunningStatistics
-from segapp.scenes.blocks import Role
-from segapp.scenes.raster_scene import open_scene
-from segapp.scenes.rules import ImageRules
+from segapp.scenes.blocks import Block, Role
+from segapp.scenes.raster_scene import RasterScene
 from segapp.scenes.scene import Scene
-from segapp.windows import Window, grid, whole
+from segapp.windows import grid, whole
 
 _READ = 1024  # rows and columns at a time: 25 MB of six bands, whatever the size of the scene
+_PARTLY = 0.1  # of the pixels
+_FILLS = (-9999, -99999, -999, -32768, -32767, -3000, -28672, -2147483648)  # the last but one and two: MODIS
 _NEAR_CONSTANT = 1e-3  # standard deviation over range
-_SAMPLE, _MOST_SCENES = 512, 16  # pixels a side, and scenes, that are read to find what is unlike training
-_FAR, _FACTOR = 3.0, 20.0  # standard deviations from training, or times less than its mean: far from it
-_OFF = 1.0
-"""Standard deviations of training, a band, from which on another order of bands is looked for. Of 156 places in Landsat
-and Sentinel-2 scenes 3 then seem swapped that are not, and of those with near infrared for blue 137 are found."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +37,9 @@ class BandSummary:
     mean: float | None
     maximum: float | None
     std: float | None
+    scale: float
+    offset: float
+    """Counts times scale plus offset are the values."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +63,11 @@ class SceneSummary:
     invalid_share: float
     unknown_ids: dict[int | float, int]
     """Ids in the label file that are neither class nor ignored, with their pixel counts."""
+    nodata: str
+    """By what pixels have no data."""
+    partly_share: float
+    """The share of pixels, 0 to 1, that are invalid because some of their bands, not all, have no data."""
+    bands: tuple[BandSummary, ...]
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,9 @@ class ImageSummary:
     crs: str | None
     bands: tuple[BandSummary, ...]
     invalid_share: float
+    nodata: str
+    """By what pixels have no data."""
+    warnings: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """The summary in types that JSON knows."""
@@ -118,9 +122,12 @@ class ImageSummary:
 def _band_summaries(bands: tuple[Band, ...], running: RunningStatistics) -> tuple[BandSummary, ...]:
     """One entry a band."""
     if not running.pixels:
-        return tuple(BandSummary(band.name, band.unit, None, None, None, None) for band in bands)
-    columns = (values.tolist() for values in (running.minimum, running.mean, running.maximum, running.std))
-    return tuple(BandSummary(band.name, band.unit, *values) for band, *values in zip(bands, *columns, strict=True))
+        return tuple(BandSummary(b.name, b.unit, None, None, None, None, b.scale, b.offset) for b in bands)
+    rows = np.stack([running.minimum, running.mean, running.maximum, running.std], axis=-1).tolist()
+    return tuple(
+        BandSummary(band.name, band.unit, lowest, mean, highest, std, band.scale, band.offset)
+        for band, (lowest, mean, highest, std) in zip(bands, rows, strict=True)
+    )
 
 
 def inspect_dataset(dataset: Dataset) -> DatasetSummary:
@@ -133,64 +140,100 @@ def inspect_dataset(dataset: Dataset) -> DatasetSummary:
         ranges, counts = RunningStatistics(len(dataset.bands)), Counter[int | float]()
         unlabelled = 0
         for scene in dataset.scenes(role):
-            invalid, found, without = _read_through(scene, ranges)
-            known, unknown, ignored = _sort_ids(found, dataset.classes)
+            own = RunningStatistics(len(dataset.bands))
+            pixels = _read_through(scene, own)
+            ranges.merge(own)
+            known, unknown, ignored = _sort_ids(pixels.ids, dataset.classes)
             counts.update(known)
-            unlabelled += without + ignored
-            share = invalid / (scene.shape[0] * scene.shape[1])
-            scenes.append(SceneSummary(scene.name, scene.path, role, *scene.shape, share, unknown))
+            unlabelled += pixels.unlabelled + ignored
+            size = scene.shape[0] * scene.shape[1]
+            scenes.append(
+                SceneSummary(
+                    scene.name,
+                    scene.path,
+                    role,
+                    *scene.shape,
+                    pixels.invalid / size,
+                    unknown,
+                    _whole(scene).validity.describe(),
+                    pixels.partly / size,
+                    _band_summaries(scene.bands, own),
+                )
+            )
         classes = tuple(ClassSummary(c.id, c.name, counts[c.id]) for c in dataset.classes.classes)
         roles.append(RoleSummary(role, _band_summaries(dataset.bands, ranges), classes, unlabelled))
-    warnings = (*leaks(dataset), *_scene_warnings(scenes), *_role_warnings(roles))
+    warnings = (
+        *leaks(dataset),
+        *dataset.remarks(),
+        *_scene_warnings(scenes),
+        *_role_warnings(roles),
+        *_value_warnings(scenes, dataset.bands),
+    )
     return DatasetSummary(dataset.name, dataset.path, tuple(roles), tuple(scenes), warnings)
 
 
-def inspect_scene(path: Path, rules: ImageRules | None = None) -> ImageSummary:
-    """Read an image once, window by window. Raises InputError where it cannot be read."""
-    scene = open_scene([path], rules or ImageRules())
+def inspect_scene(scene: RasterScene, usual: np.ndarray | None = None) -> ImageSummary:
+    """Read an image once, window by window; `usual` are the (C,) means of the images of a model that it is meant for.
+
+    Raises InputError where it cannot be read.
+    """
     ranges = RunningStatistics(len(scene.bands))
-    invalid, _, _ = _read_through(scene, ranges)
+    pixels = _read_through(scene, ranges)
+    size = scene.shape[0] * scene.shape[1]
     crs = scene.georeference.crs if scene.georeference else None
+    bands = _band_summaries(scene.bands, ranges)
+    warnings = [f"{scene.path}: {remark}" for remark in scene.remarks]
+    warnings += _partly_warning(scene.path, pixels.partly / size) + _fill_warnings(scene.path, bands)
+    if usual is not None and ranges.pixels:
+        paths, lowest = (scene.path, "training"), np.zeros((2, len(bands)))
+        warnings += differences(paths, np.array([ranges.mean, usual]), lowest, scene.bands)
     return ImageSummary(
         scene.path,
         *scene.shape,
         str(scene.raster.dtype),
         CRS.from_wkt(crs).to_string() if crs else None,
-        _band_summaries(scene.bands, ranges),
-        invalid / (scene.shape[0] * scene.shape[1]),
+        bands,
+        pixels.invalid / size,
+        scene.validity.describe(),
+        tuple(warnings),
     )
 
 
-def print_summary(summary: DatasetSummary | ImageSummary, console: Console) -> None:
-    """Print a summary as tables, warnings last."""
-    if isinstance(summary, ImageSummary):
-        size = f"{summary.height}x{summary.width} pixels, {summary.dtype}, {summary.crs or 'no CRS'}"
-        console.print(f"[bold]{escape(summary.path)}[/bold]: {size}, {summary.invalid_share:.1%} without data")
-        console.print(_band_table([("", summary.bands)]))
-        return
-    console.print(f"[bold]{escape(summary.name)}[/bold] ({escape(summary.path)})")
-    console.print(_scene_table(summary))
-    console.print(_band_table([(role.role, role.bands) for role in summary.roles]))
-    console.print(_class_table(summary.roles))
-    for warning in summary.warnings:
-        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
+@dataclass
+class _Pixels:
+    """How many pixels of a scene are invalid, are so in some bands only, have each id, and have none."""
+
+    invalid: int = 0
+    partly: int = 0
+    ids: Counter[int | float] = field(default_factory=Counter)
+    unlabelled: int = 0
 
 
-def _read_through(scene: Scene, ranges: RunningStatistics) -> tuple[int, Counter[int | float], int]:
-    """The numbers of invalid pixels, of pixels of each id, and of pixels without any id."""
-    invalid, unlabelled = 0, 0
-    counts: Counter[int | float] = Counter()
+def _read_through(scene: Scene, ranges: RunningStatistics) -> _Pixels:
+    """Read all of `scene`; `ranges` takes in its valid pixels."""
+    found = _Pixels()
     for window in grid(whole(scene.shape), _READ, _READ):
         pixels = scene.read(window)
         ranges.add(pixels)
-        invalid += int(np.isnan(pixels[..., 0]).sum())
+        invalid = int(np.isnan(pixels[..., 0]).sum())
+        found.invalid += invalid
+        if invalid and len(scene.bands) > 1:
+            shift = (scene.window.row, scene.window.col) if isinstance(scene, Block) else (0, 0)
+            found.partly += int(_whole(scene).partly_valid(window.shift(*shift)).sum())
         if scene.labelled:
             ids, labelled = scene.read_label_ids(window)
             labelled = labelled & (ids == ids)  # NaN means unlabelled
             values, numbers = np.unique(ids[labelled], return_counts=True)
-            counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
-            unlabelled += int(labelled.size - labelled.sum())
-    return invalid, counts, unlabelled
+            found.ids.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+            found.unlabelled += int(labelled.size - labelled.sum())
+    return found
+
+
+def _whole(scene: Scene) -> RasterScene:
+    """The scene of files that `scene` is, or is a block of."""
+    found = scene.scene if isinstance(scene, Block) else scene
+    assert isinstance(found, RasterScene)
+    return found
 
 
 def _sort_ids(
@@ -203,49 +246,6 @@ def _sort_ids(
     return known, unknown, sum(found.values()) - sum(known.values()) - sum(unknown.values())
 
 
-def unlike(scenes: Sequence[Scene], bands: Sequence[Band], mean: np.ndarray, std: np.ndarray) -> str | None:
-    """What is unlike training in `scenes` together, of which a few are read in the middle; None where all is usual.
-
-    `mean` and `std`, (C,) in the bands' units, are those of the training pixels. Where most bands are far from them,
-    most often the unit is another; where the bands fit far better in another order, that is.
-    """
-    chosen = [scenes[i] for i in np.linspace(0, len(scenes) - 1, min(_MOST_SCENES, len(scenes))).astype(int)]
-    means = [(scene, found) for scene in chosen if (found := _mean_in_the_middle(scene)) is not None]
-    if not means:
-        return None
-    if (std == 1).all():  # the network only centres its bands, and nothing tells their spread
-        std = np.maximum(np.abs(mean), 1e-6)
-    found = np.mean([values for _, values in means], axis=0)
-    far = (np.abs(found - mean) > _FAR * std) | ((mean > 0) & (found < mean / _FACTOR))
-    furthest, _ = max(means, key=lambda entry: float(np.abs((entry[1] - mean) / std).sum()))
-    if far.sum() > len(far) / 2:
-        band = int(np.argmax(np.abs(found - mean) / std))
-        return (
-            f"{furthest.path}: values are unlike those of training, {bands[band].name} about {found[band]:.4g} where "
-            f"training saw {mean[band]:.4g} +- {std[band]:.4g}"
-        )
-    distances = ((found[:, np.newaxis] - mean) / std) ** 2
-    here = np.sqrt(distances.diagonal().mean())
-    if here <= _OFF:
-        return None
-    from scipy.optimize import linear_sum_assignment
-
-    order = linear_sum_assignment(distances)[1]
-    if np.sqrt(distances[np.arange(len(order)), order].mean()) >= here / 2:
-        return None
-    moved = [f"{bands[i].name} has the values of {bands[j].name}" for i, j in enumerate(order) if i != j]
-    return f"{furthest.path}: bands look swapped: by what training saw, {', '.join(moved)}"
-
-
-def _mean_in_the_middle(scene: Scene) -> np.ndarray | None:
-    """(C,) mean of the valid pixels in the middle of a scene; None where there are none."""
-    height, width = (min(size, _SAMPLE) for size in scene.shape)
-    middle = Window((scene.shape[0] - height) // 2, (scene.shape[1] - width) // 2, height, width)
-    pixels = scene.read(middle).reshape(-1, len(scene.bands))
-    pixels = pixels[~np.isnan(pixels[:, 0])]
-    return pixels.mean(axis=0, dtype=np.float64) if len(pixels) else None
-
-
 def _scene_warnings(scenes: Iterable[SceneSummary]) -> list[str]:
     warnings = []
     for scene in scenes:
@@ -255,6 +255,31 @@ def _scene_warnings(scenes: Iterable[SceneSummary]) -> list[str]:
         if scene.invalid_share == 1:
             warnings.append(f"{scene.name} ({scene.role}) has no valid pixel")
     return warnings
+
+
+def _value_warnings(scenes: Sequence[SceneSummary], bands: Sequence[Band]) -> list[str]:
+    """What looks wrong in the values of scenes, by themselves and next to each other."""
+    warnings = []
+    for scene in scenes:
+        warnings += _partly_warning(scene.path, scene.partly_share) + _fill_warnings(scene.path, scene.bands)
+    filled = [scene for scene in scenes if scene.invalid_share < 1]
+    means, minima = (np.array([[getattr(b, key) for b in s.bands] for s in filled]) for key in ("mean", "minimum"))
+    return warnings + differences([scene.path for scene in filled], means, minima, bands)
+
+
+def _partly_warning(path: str, share: float) -> list[str]:
+    if share <= _PARTLY:
+        return []
+    return [f"{path}: {share:.1%} of its pixels have no data in some bands but not in all, and are left out"]
+
+
+def _fill_warnings(path: str, bands: Iterable[BandSummary]) -> list[str]:
+    """A warning where the lowest count is a number by which files often mean "no data"."""
+    for band in bands:
+        lowest = None if band.minimum is None else round((band.minimum - band.offset) / band.scale, 2)
+        if lowest in _FILLS:
+            return [f"{path}: the lowest number of {band.name} is {lowest:g}, which often means no data; set 'nodata'"]
+    return []
 
 
 def _role_warnings(roles: Iterable[RoleSummary]) -> list[str]:
@@ -275,41 +300,3 @@ def _role_warnings(roles: Iterable[RoleSummary]) -> list[str]:
                 f"in a range of {band.minimum:.4g} to {band.maximum:.4g}"
             )
     return warnings
-
-
-def _scene_table(summary: DatasetSummary) -> Table:
-    """One line a scene, or one a role and size where there are many scenes."""
-    table = Table("role", "scene", "height", "width", "invalid")
-    groups: dict[tuple[str, int, int], list[SceneSummary]] = defaultdict(list)
-    for scene in summary.scenes:
-        groups[scene.role, scene.height, scene.width].append(scene)
-    for (role, height, width), scenes in groups.items():
-        if len(scenes) > 8:
-            mean = sum(scene.invalid_share for scene in scenes) / len(scenes)
-            table.add_row(role, f"{len(scenes)} scenes", str(height), str(width), f"{mean:.1%}")
-            continue
-        for scene in scenes:
-            table.add_row(role, escape(scene.name), str(height), str(width), f"{scene.invalid_share:.1%}")
-    return table
-
-
-def _band_table(roles: list[tuple[str, tuple[BandSummary, ...]]]) -> Table:
-    table = Table(*("role" for role, _ in roles[:1] if role), "band", "unit", "minimum", "mean", "maximum", "std")
-    for role, bands in roles:
-        for band in bands:
-            values = (band.minimum, band.mean, band.maximum, band.std)
-            table.add_row(
-                *([role] if role else []),
-                escape(band.name),
-                escape(band.unit),
-                *("-" if v is None else f"{v:.4g}" for v in values),
-            )
-    return table
-
-
-def _class_table(roles: tuple[RoleSummary, ...]) -> Table:
-    table = Table("id", "class", *(f"{summary.role} pixels" for summary in roles))
-    for classes in zip(*(summary.classes for summary in roles), strict=True):
-        table.add_row(str(classes[0].id), escape(classes[0].name), *(f"{c.pixels:,}" for c in classes))
-    table.add_row("", "ignored or unlabelled", *(f"{summary.unlabelled_pixels:,}" for summary in roles))
-    return table

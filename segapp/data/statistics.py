@@ -42,6 +42,17 @@ class RunningStatistics:
         self.maximum = np.maximum(self.maximum, pixels.max(axis=0))
         self.pixels = total
 
+    def merge(self, other: RunningStatistics) -> None:
+        """Take in all pixels that `other` took in."""
+        if not other.pixels:
+            return
+        total, distance = self.pixels + other.pixels, other.mean - self.mean
+        self._squares += other._squares + distance**2 * self.pixels * other.pixels / total
+        self.mean = self.mean + distance * other.pixels / total
+        self.minimum = np.minimum(self.minimum, other.minimum)
+        self.maximum = np.maximum(self.maximum, other.maximum)
+        self.pixels = total
+
     @property
     def std(self) -> np.ndarray:
         """(bands,) standard deviation; 0 before any pixel came in."""

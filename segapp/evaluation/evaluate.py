@@ -42,7 +42,7 @@ def evaluate(
         raise InputError(f"{dataset.path}: no scene has the role {role}; choose --role {' or '.join(dataset.roles)}")
     check_fits(spec, dataset, str(model))
 
-    from segapp.data.inspection import unlike
+    from segapp.data.comparison import unlike
     from segapp.inference.loading import open_predictor
     from segapp.inference.settings import RunSettings
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from segapp.classes import IGNORED_INDEX
-from segapp.data.inspection import unlike
+from segapp.data.comparison import unlike
 from segapp.errors import InputError
 from segapp.inference.predictor import Predictor, most_probable
 from segapp.maps.layers import Layer, layer_file, values_of

@@ -20,7 +20,7 @@ from rasterio.vrt import WarpedVRT
 
 from segapp.errors import InputError
 from segapp.scenes.memory import require_inside
-from segapp.scenes.raster import Georeference, Raster, Scaling
+from segapp.scenes.raster import Georeference, Raster, Scaling, known_unit
 from segapp.windows import Window
 
 CACHE_BYTES = 128 << 20
@@ -209,7 +209,7 @@ def _scaling(dataset: Any) -> tuple[Scaling, ...]:
     except (ValueError, ZeroDivisionError):
         scale = 1.0
     stated = zip(dataset.scales, dataset.offsets, dataset.units, strict=True)
-    found = tuple(Scaling(own if own != 1 else scale, offset, unit or None) for own, offset, unit in stated)
+    found = tuple(Scaling(own if own != 1 else scale, offset, known_unit(unit)) for own, offset, unit in stated)
     return found if any((entry.scale, entry.offset) != (1, 0) for entry in found) else ()
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from segapp.errors import InputError
 from segapp.scenes.arrays import Layout, Variable, bands_first, choose_variable, describe
 from segapp.scenes.memory import require_inside, take_bands
-from segapp.scenes.raster import Raster
+from segapp.scenes.raster import Raster, Scaling, known_unit
 from segapp.windows import Window
 
 # What h5py raises for damaged files and missing filters, and for types that NumPy has no name for.
@@ -28,7 +29,10 @@ def open_hdf5(path: Path, variable: str | None, layout: Layout | None) -> Raster
             name = choose_variable(path, _variables(file, variable), variable)
             found = file[name]
             refuse_other_files(path, found)
-            return Hdf5Raster(path, name, found.shape, found.dtype, bands_first(f"{path}:{name}", found.shape, layout))
+            first = bands_first(f"{path}:{name}", found.shape, layout)
+            raster = Hdf5Raster(path, name, found.shape, found.dtype, first)
+            raster.take_attributes(found.attrs)
+            return raster
     except HDF5_ERRORS as error:
         raise InputError(f"{path}: cannot be read as HDF5 ({error}); write or copy it again") from None
 
@@ -52,6 +56,7 @@ class Hdf5Raster(Raster):
         self.path = f"{path}:{name}"
         self.file = path
         self.name = name
+        self._fills = np.array([])
         axes = tuple(range(len(shape)))
         axes = (*axes[1:], 0) if bands_first else axes
         self.shape = (shape[axes[0]], shape[axes[1]])
@@ -59,6 +64,28 @@ class Hdf5Raster(Raster):
         self.band_names: tuple[str | None, ...] = (None,) * (shape[axes[2]] if len(axes) == 3 else 1)
         # where rows, columns and bands lie among the axes of the dataset
         self.axes = tuple(len(shape) - 1 - axis for axis in axes) if reversed_axes else axes
+
+    def take_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Scale, offset, unit and fill values from attributes by the CF conventions, as in netCDF files."""
+        count = len(self.band_names)
+        scale, offset = _numbers(attributes, "scale_factor"), _numbers(attributes, "add_offset")
+        for key, values in (("scale_factor", scale), ("add_offset", offset)):
+            if len(values) not in (0, 1, count):
+                raise InputError(
+                    f"{self.path}: its attribute {key} has {len(values)} numbers for {count} bands; remove it, and set "
+                    "'scale' and 'offset'"
+                )
+        if len(scale) or len(offset):
+            unit = attributes.get("units")
+            unit = known_unit(unit.decode("utf-8", "replace") if isinstance(unit, bytes) else unit)
+            scale, offset = (np.resize(v if len(v) else [d], count) for v, d in ((scale, 1.0), (offset, 0.0)))
+            self.scaling = tuple(Scaling(float(a), float(b), unit) for a, b in zip(scale, offset, strict=True))
+        fills = np.unique(np.concatenate([_numbers(attributes, key) for key in ("_FillValue", "missing_value")]))
+        if self.dtype.kind != "f":  # a value that the type cannot have is in no pixel
+            fills = fills[np.isin(fills, fills.clip(*_limits(self.dtype)))]
+        self._fills = fills.astype(self.dtype)
+        if len(fills):
+            self.nodata_source = "nodata " + ", ".join(f"{value:g}" for value in fills)
 
     def read(self, window: Window, bands: Sequence[int]) -> np.ndarray:
         """The pixels of `window` as (h, w, len(bands)). Raises InputError when the file turns out to be damaged."""
@@ -77,9 +104,25 @@ class Hdf5Raster(Raster):
         return take_bands(pixels, [band - first for band in bands], self.dtype)
 
     def valid(self, window: Window, bands: Sequence[int]) -> np.ndarray:
-        """(h, w) bool, True everywhere: HDF5 has no agreed way to say "no data"."""
+        """(h, w) bool: False where any of `bands` has a fill value that the dataset's attributes state."""
         require_inside(window, self.shape, self.path)
-        return np.ones(window.shape, bool)
+        if not len(self._fills):
+            return np.ones(window.shape, bool)
+        filled = np.isin(self.read(window, bands), self._fills)
+        return np.logical_not(filled.any(axis=-1))
+
+
+def _limits(dtype: np.dtype) -> tuple[int, int]:
+    info = np.iinfo(dtype if dtype.kind != "b" else np.uint8)
+    return int(info.min), int(info.max)
+
+
+def _numbers(attributes: Mapping[str, Any], key: str) -> np.ndarray:
+    """(n,) numbers of an attribute; none where it is missing or is no number."""
+    try:
+        return np.asarray(attributes.get(key, ()), np.float64).ravel()
+    except (TypeError, ValueError):
+        return np.array([])
 
 
 def refuse_other_files(path: Path, dataset: h5py.Dataset) -> None:

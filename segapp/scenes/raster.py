@@ -28,6 +28,11 @@ class Scaling(NamedTuple):
     unit: str | None = None
 
 
+def known_unit(unit: str | None) -> str | None:
+    """`unit` as a file spells it, or None where it names none: values without a dimension have "1" by CF."""
+    return None if not unit or unit.strip().lower() in ("1", "none", "unitless", "dimensionless", "-") else unit.strip()
+
+
 class Raster(Protocol):
     """A raster file, open for reading by window. Opening reads no pixels unless the format leaves no choice.
 

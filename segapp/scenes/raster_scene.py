@@ -82,6 +82,10 @@ class RasterScene:
             pixels[~valid] = np.nan
         return pixels
 
+    def partly_valid(self, window: Window) -> np.ndarray:
+        """(h, w) bool: whether a pixel is invalid because some of its bands, not all, have no data."""
+        return self.validity.partly(window, self.raster.read(window, self.indexes))
+
     def valid(self, window: Window) -> np.ndarray:
         return self.validity.of(window, self.raster.read(window, self.indexes))
 

@@ -46,6 +46,26 @@ class Validity:
     fills: set[float] = field(default_factory=set, compare=False)
     """Numbers that were found and are no measurements: those from `LARGEST` on, taken as no data."""
 
+    def describe(self) -> str:
+        """All by which pixels have no data, as text for people."""
+        quality = self.quality and (f"bits {list(self.quality.rule.bits)}" if self.quality.rule.bits else "classes")
+        sources = [
+            f"{self.raster.nodata_source} (file)" if self.raster.nodata_source else "",
+            "" if self.nodata is None else f"nodata {self.nodata:g} (given)",
+            "" if self.mask_band is None else f"mask band {self.mask_band + 1}",
+            f"quality {quality}" if quality else "",
+            "NaN" if self.raster.dtype.kind == "f" else "",
+        ]
+        return ", ".join(filter(None, sources)) or "nothing"
+
+    def partly(self, window: Window, counts: np.ndarray) -> np.ndarray:
+        """(h, w) bool: whether some bands of `counts` (h, w, C), but not all, have data by the file, nodata or NaN."""
+        by_band = np.stack([self.raster.valid(window, [band]) for band in self.bands], axis=-1)
+        by_band &= counts == counts
+        if self.nodata is not None:
+            by_band &= counts != self.nodata
+        return by_band.any(axis=-1) & ~by_band.all(axis=-1) & ~self.of(window, counts)
+
     def of(self, window: Window, counts: np.ndarray) -> np.ndarray:
         """(h, w) bool for the pixels `counts` (h, w, C) that were read from `window` in `bands`."""
         bands = self.bands if self.mask_band is None else (*self.bands, self.mask_band)

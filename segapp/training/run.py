@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from segapp.classes import IGNORED_INDEX
 from segapp.configuration import validate
+from segapp.data.comparison import unlike, unlike_each_other
 from segapp.data.dataset import Dataset
-from segapp.data.inspection import unlike
 from segapp.data.leakage import leaks
 from segapp.data.statistics import BandStatistics, band_statistics
 from segapp.errors import InputError
@@ -134,10 +134,13 @@ def _has_label(scene: Scene) -> bool:
 
 
 def _unlike_training(dataset: Dataset, statistics: BandStatistics) -> list[str]:
-    """What is unlike the training pixels in the roles that judge the network."""
+    """What differs among training scenes, and in the roles that judge the network from training."""
     roles: tuple[Role, ...] = ("val", "test")
     found = (unlike(dataset.scenes(role), dataset.bands, statistics.mean, statistics.std) for role in roles)
-    return [f"{note}; check the scale, offset and order of bands in {dataset.path}" for note in found if note]
+    return [
+        *unlike_each_other(dataset.scenes("train"), dataset.bands),
+        *(f"{note}; check the scale, offset and order of bands in {dataset.path}" for note in found if note),
+    ]
 
 
 def build_network(

@@ -12,8 +12,10 @@ from rich.console import Console
 
 from segapp.data import inspection
 from segapp.data.dataset import Dataset, read_dataset
-from segapp.data.inspection import DatasetSummary, ImageSummary, inspect_dataset, inspect_scene, print_summary
+from segapp.data.inspection import DatasetSummary, ImageSummary, inspect_dataset, inspect_scene
+from segapp.data.inspection_tables import print_summary
 from segapp.errors import InputError
+from segapp.scenes.raster_scene import open_scene
 from segapp.scenes.rules import ImageRules
 
 TOML = """schema = 1
@@ -126,15 +128,17 @@ def test_many_scenes_are_summed_up_in_a_line(tmp_path: Path) -> None:
 
 
 def test_a_bare_image_is_summed_up_with_its_crs(shared_data: Path) -> None:
-    summary = inspect_scene(shared_data / "landsat7" / "L7_ETMs.tif")
+    summary = inspect_scene(open_scene([shared_data / "landsat7" / "L7_ETMs.tif"], ImageRules()))
     assert (summary.height, summary.width, summary.dtype, len(summary.bands)) == (352, 349, "uint8", 6)
     assert summary.crs is not None and summary.invalid_share == 0
     assert "352x349 pixels, uint8" in printed(summary)
-    chosen = inspect_scene(shared_data / "landsat7" / "L7_ETMs.tif", ImageRules(bands=(4,), names=("nir",)))
+    chosen = inspect_scene(
+        open_scene([shared_data / "landsat7" / "L7_ETMs.tif"], ImageRules(bands=(4,), names=("nir",)))
+    )
     assert [band.name for band in chosen.bands] == ["nir"]
     assert chosen.bands[0].mean == summary.bands[3].mean
 
 
 def test_an_image_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.tif"):
-        inspect_scene(tmp_path / "none.tif")
+        inspect_scene(open_scene([tmp_path / "none.tif"], ImageRules()))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.warp import transform
 
+from segapp.data.comparison import unlike
 from segapp.data.dataset import read_dataset
-from segapp.data.inspection import unlike
 from segapp.data.leakage import leaks
 from tests.toy import ToyScene
 
