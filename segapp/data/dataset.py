@@ -18,6 +18,8 @@ from segapp.scenes.raster_scene import RasterScene, open_scene
 from segapp.scenes.rules import BandChoice, ImageReading, ImageRules, LabelRules
 from segapp.scenes.scene import Scene
 
+_SAME_WAVELENGTH = 0.03  # of it: the same band of Sentinel-2A and 2B, or of two flights of a spectrometer
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -68,6 +70,7 @@ class Dataset:
             quality=self.image.quality,
             quality_file=any(s.validity.quality and s.validity.quality.raster is not s.raster for s in scenes),
             bands_in_file=len(scenes[0].raster.band_names),
+            bands_named=any(scenes[0].raster.band_names) or any(scenes[0].raster.wavelengths_nm),
             scalings_differ=any(scene.bands != self.bands for scene in scenes),
         )
 
@@ -168,11 +171,17 @@ def _require_comparable(scene: RasterScene, path: str, bands: Sequence[Band], re
 
     Scales and offsets may differ: they make counts into values of the same unit.
     """
-    if [(b.name, b.wavelength_nm) for b in scene.bands] != [(b.name, b.wavelength_nm) for b in bands]:
+    if names_of(scene.bands) != names_of(bands):
         raise InputError(
             f"{scene.path}: its bands are {', '.join(names_of(scene.bands))}, but those of {path} are "
             f"{', '.join(names_of(bands))}; {remedy}"
         )
+    for own, band in zip(scene.bands, bands, strict=True):
+        one, other = own.wavelength_nm, band.wavelength_nm
+        if one and other and abs(one - other) > _SAME_WAVELENGTH * other:
+            raise InputError(
+                f"{scene.path}: its band {own.name} is at {one:g} nm, but that of {path} at {other:g} nm; {remedy}"
+            )
     for own, band in zip(scene.bands, bands, strict=True):
         if own.unit != band.unit:
             raise InputError(

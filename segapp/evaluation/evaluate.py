@@ -88,8 +88,10 @@ def check_fits(spec: ModelSpec, dataset: Dataset, model: str) -> None:
                 f"{dataset.path}: band '{theirs.name}' is in {theirs.unit}, but {model} takes {ours.unit}; "
                 "set scale, offset and unit under [image]"
             )
-    if [(c.id, c.name) for c in spec.classes.classes] != [(c.id, c.name) for c in dataset.classes.classes]:
+    own, other = ([f"{c.id} {c.name}" for c in table.classes] for table in (spec.classes, dataset.classes))
+    if own != other:
+        same = sorted(own) == sorted(other)
+        remedy = "list them in the model's order" if same else "give a dataset with the model's ids and names"
         raise InputError(
-            f"{dataset.path}: its classes ({', '.join(dataset.classes.names)}) are not those of {model} "
-            f"({', '.join(spec.classes.names)}); give a dataset with the model's ids and names"
+            f"{dataset.path}: its classes ({', '.join(other)}) are not those of {model} ({', '.join(own)}); {remedy}"
         )

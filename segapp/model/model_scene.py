@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segapp.bands import WAVELENGTH_TOLERANCE, Band, canonical_name, known_wavelength, names_of
+from segapp.bands import Band, canonical_name, centre_of, is_numbered, known_wavelength, match_bands, names_of, near
 from segapp.errors import InputError
 from segapp.model.model_spec import ModelSpec
 from segapp.scenes.open import open_raster
 from segapp.scenes.raster import Raster
 from segapp.scenes.raster_scene import RasterScene, open_scene
-from segapp.scenes.rules import ImageRules, choose_bands
+from segapp.scenes.rules import ImageRules, band_wavelengths, choose_bands
 
 _MOST_NAMES = 8
 
@@ -21,7 +21,8 @@ def open_for_model(file: Path, spec: ModelSpec, rules: ImageRules | None = None)
     """Open the scene in `file` with the bands of the model, in its order and units. No pixel is read.
 
     The bands are those that `rules` choose, in that order; otherwise those with the model's band names (from the file
-    or from `names` of the rules); otherwise all, if the number is the same. Counts are scaled by the rules if they
+    or from `names` of the rules) or centre wavelengths; otherwise all, if the number is the same and no name or
+    wavelength contradicts. Counts are scaled by the rules if they
     set a scale, an offset or a unit, else as the file states, else like the model's own bands. The nodata value, the
     mask band and the quality band of training apply where the rules give none. Raises InputError when the file cannot
     be opened, or when its bands or their unit do not match the model.
@@ -30,8 +31,8 @@ def open_for_model(file: Path, spec: ModelSpec, rules: ImageRules | None = None)
     raster = open_raster(file, variable=rules.variable, layout=rules.layout)
     rules, notes = _as_in_training(raster, rules, spec)
     indexes, found = choose_bands(raster, rules)
-    names: tuple[str | None, ...] = rules.names or tuple(raster.band_names[index] for index in indexes)
-    chosen = _match(spec.bands, names, str(file), explicit=rules.bands is not None and rules.names is None)
+    chosen, order_notes = _match(spec, raster, indexes, rules)
+    notes += order_notes
     bands = spec.bands
     if raster.scaling or (rules.scale, rules.offset, rules.unit) != (None, None, None):
         bands = tuple(
@@ -82,31 +83,73 @@ def _as_in_training(raster: Raster, rules: ImageRules, spec: ModelSpec) -> tuple
     return rules, notes
 
 
-def _match(model: tuple[Band, ...], names: tuple[str | None, ...], path: str, *, explicit: bool) -> list[int]:
-    """The position of each of the model's bands among `names`; their own order when the user chose it `explicit`ly."""
-    wanted = [canonical_name(name) for name in names_of(model)]
-    found = [None if name is None else canonical_name(name) for name in names]
-    if not explicit and all(found.count(name) == 1 for name in wanted):
-        return [found.index(name) for name in wanted]
-    takes = f"the model takes {len(wanted)} ({_listed(names_of(model))})"
-    if len(found) != len(wanted):
-        bands = f"{len(found)} band{'s' * (len(found) != 1)}"
-        if explicit:
-            raise InputError(f"{path}: {bands} are chosen, but {takes}; choose them with --bands, in that order")
-        remedy = "choose them with --bands, in that order" if len(found) > len(wanted) else "give a file that has them"
-        raise InputError(f"{path}: has {bands}, but {takes}; {remedy}")
-    if not explicit and any(map(_contradicts, names, model)):
-        listed = _listed([name or "?" for name in names])
+def _match(spec: ModelSpec, raster: Raster, indexes: Sequence[int], rules: ImageRules) -> tuple[list[int], list[str]]:
+    """The position of each of the model's bands among the bands `indexes` of a file, and a note where one is needed.
+
+    Bands that the rules choose without names keep the order of the rules. Others match by name, by centre wavelength,
+    or are taken in file order where neither contradicts.
+    """
+    model, path = spec.bands, raster.path
+    names = list(rules.names or (raster.band_names[index] for index in indexes))
+    explicit = rules.bands is not None and rules.names is None
+    takes = f"the model takes {len(model)} ({_listed(names_of(model))})"
+    if explicit:
+        if len(names) != len(model):
+            raise InputError(f"{path}: {_counted(names)} chosen, but {takes}; choose them with --bands, in that order")
+        return list(range(len(names))), []
+    readings = [
+        [known_wavelength(name or "") for name in names] if rules.names else [reading[index] for index in indexes]
+        for reading in band_wavelengths(raster)
+    ]
+    found = [canonical_name(name or "") for name in names]
+    by_name = [found.index(name) if found.count(name) == 1 else -1 for name in map(canonical_name, names_of(model))]
+    if min(by_name) >= 0 and not all(_contradict(model, [reading[i] for i in by_name]) for reading in readings):
+        return by_name, []
+    listed = _listed([name or "?" for name in names])
+    orders = {order for reading in readings if (order := _by_wavelength(model, names, reading))}
+    if len(orders) == 1:
+        (order,) = orders
+        taken = _listed([names[i] or f"band {indexes[i] + 1}" for i in order])
+        return list(order), [f"its bands {taken} are taken by wavelength as {_listed(names_of(model))}"]
+    if len(names) != len(model):
+        have = f"has {len(names)} band{'s' * (len(names) != 1)}"
+        few = len(names) < len(model)
+        remedy = "give a file that has them" if few else "choose them with --bands, in that order"
+        raise InputError(f"{path}: {have}, but {takes}; {remedy}")
+    place = {canonical_name(name): i for i, name in enumerate(names_of(model))}
+    elsewhere = any(place.get(name, i) != i for i, name in enumerate(found))  # under another of the model's names
+    if elsewhere or len(orders) > 1 or all(_contradict(model, reading) for reading in readings):
         raise InputError(f"{path}: its bands are {listed}, but {takes}; choose them with --bands, in that order")
-    return list(range(len(found)))
+    if any(names) or (spec.images.bands_named and not all(map(is_numbered, names_of(model)))):
+        stated = f"bands {listed}" if any(names) else "bands, which have no names or wavelengths,"
+        return list(range(len(names))), [f"its {stated} are taken in file order as {_listed(names_of(model))}"]
+    return list(range(len(names))), []
 
 
-def _contradicts(name: str | None, band: Band) -> bool:
-    """Whether `name` is a standard band name with another wavelength than `band`."""
-    if name is None or canonical_name(name) == canonical_name(band.name):
-        return False
-    found, wanted = known_wavelength(name), band.wavelength_nm or known_wavelength(band.name)
-    return found is not None and wanted is not None and abs(found - wanted) > WAVELENGTH_TOLERANCE * wanted
+def _by_wavelength(
+    model: Sequence[Band], names: Sequence[str | None], lengths: Sequence[float | None]
+) -> tuple[int, ...] | None:
+    """The position of each of the model's bands in a file whose bands have these wavelengths.
+
+    None where one is missing, or where two bands of the file fit equally well.
+    """
+    bands = [Band(name=name or "", wavelength_nm=nm) for name, nm in zip(names, lengths, strict=True)]
+    matches = match_bands(model, bands)
+    if not {*range(len(model))} <= {*matches}:
+        return None
+    order = tuple(map(matches.index, range(len(model))))
+    left = {centre_of(band) for i, band in enumerate(bands) if i not in order} - {None}
+    return None if left & {centre_of(bands[i]) for i in order} else order
+
+
+def _contradict(model: Sequence[Band], lengths: Sequence[float | None]) -> bool:
+    """Whether a wavelength is that of another band than the model's at its place."""
+    centres = zip(map(centre_of, model), lengths, strict=True)
+    return any(wanted and own and not near(wanted, own) for wanted, own in centres)
+
+
+def _counted(names: Sequence[str | None]) -> str:
+    return f"{len(names)} band{'s are' if len(names) != 1 else ' is'}"
 
 
 def _require_units(model: Sequence[Band], found: Sequence[Band], raster: Raster, rules: ImageRules) -> None:

@@ -1,1 +1,5 @@
-"""Synthetic scenes, to try everything without data of one's own: ``python -m segapp.samples FOLDER``."""
+"""Synthetic scenes to try everything with."""
+
+from segapp.samples.write import write_samples
+
+__all__ = ["write_samples"]

@@ -18,6 +18,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 
+from segapp.bands import in_nanometres
 from segapp.errors import InputError
 from segapp.scenes.memory import require_inside
 from segapp.scenes.raster import Georeference, Raster, Scaling, known_unit
@@ -67,6 +68,7 @@ class RasterioRaster(Raster):
             self.shape: tuple[int, int] = (dataset.height, dataset.width)
             self.dtype = np.result_type(*dataset.dtypes)
             self.band_names: tuple[str | None, ...] = tuple(name or None for name in dataset.descriptions)
+            self.wavelengths_nm = _wavelengths(dataset)
             self.georeference = _georeference(dataset)
             self.scaling = _scaling(dataset)
             self.alpha = _alpha_of(dataset)
@@ -199,6 +201,22 @@ def _georeference(dataset: Any) -> Georeference | None:
     if dataset.crs is None and dataset.transform.is_identity:
         return None
     return Georeference(dataset.crs.to_wkt() if dataset.crs else None, tuple(dataset.transform)[:6])
+
+
+def _wavelengths(dataset: Any) -> tuple[float | None, ...]:
+    """The centre wavelength in nm that the file states of each band, as ENVI headers do; empty where it states none."""
+    found = []
+    for band in dataset.indexes:
+        tags, imagery = dataset.tags(band), dataset.tags(band, ns="IMAGERY")
+        stated = next((tags[key] for key in ("wavelength", "WAVELENGTH", "Wavelength") if key in tags), None)
+        unit = tags.get("wavelength_units") or tags.get("WAVELENGTH_UNITS")
+        if stated is None:
+            stated, unit = imagery.get("CENTRAL_WAVELENGTH_UM"), "um"
+        try:
+            found.append(in_nanometres(float(stated), unit) if stated is not None else None)
+        except ValueError:
+            found.append(None)
+    return tuple(found) if any(found) else ()
 
 
 def _scaling(dataset: Any) -> tuple[Scaling, ...]:

@@ -46,6 +46,8 @@ class Raster(Protocol):
     dtype: np.dtype
     band_names: tuple[str | None, ...]
     """One entry a band: the band's description in the file, or None."""
+    wavelengths_nm: tuple[float | None, ...] = ()
+    """One entry a band where the file states centre wavelengths, else empty."""
     georeference: Georeference | None = None
     scaling: tuple[Scaling, ...] = ()
     """One entry a band where the file states scales or offsets, else empty. `read` does not apply them."""

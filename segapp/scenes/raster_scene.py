@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from segapp.bands import agreed_wavelengths
 from segapp.classes import IGNORED_INDEX, ClassTable
 from segapp.errors import InputError
 from segapp.scenes.geotiff import RasterioRaster
 from segapp.scenes.labels import Labels, open_labels
 from segapp.scenes.open import open_raster
 from segapp.scenes.raster import Raster
-from segapp.scenes.remarks import fill_values, replaced_scaling, sentinel2_offset
-from segapp.scenes.rules import ImageRules, LabelRules, choose_bands, find_band
+from segapp.scenes.remarks import fill_values, renamed_bands, replaced_scaling, sentinel2_offset
+from segapp.scenes.rules import ImageRules, LabelRules, band_wavelengths, choose_bands, find_band
 from segapp.scenes.stack import StackedRaster, open_stack, same_grid
 from segapp.scenes.validity import Quality, Validity
 from segapp.scenes.warped import WarpedRaster
@@ -62,9 +63,12 @@ class RasterScene:
     def remarks(self) -> tuple[str, ...]:
         """What a user should know of how the scene is read; fill values are found only as it is read."""
         stated = [self.raster.scaling[index] for index in self.indexes] if self.raster.scaling else []
+        lengths = agreed_wavelengths(band_wavelengths(self.raster))
+        own = [(self.raster.band_names[index], lengths[index]) for index in self.indexes]
         return (
             *self.raster.remarks,
             *self.notes,
+            *renamed_bands(self.bands, *zip(*own, strict=True)),
             *(replaced_scaling(self.bands, stated) if stated else ()),
             *sentinel2_offset(self.bands, self.files),
             *fill_values(list(self.validity.fills)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from segapp.bands import Band
+from segapp.bands import Band, centre_of, near
 from segapp.scenes.raster import Scaling
 
 # a Sentinel-2 product's name; from processing baseline 04.00 its counts are 1000 higher
@@ -22,6 +22,16 @@ def replaced_scaling(bands: Sequence[Band], stated: Sequence[Scaling]) -> list[s
                 f"{band.scale:g} and offset {band.offset:g}, which were given"
             ]
     return []
+
+
+def renamed_bands(bands: Sequence[Band], names: Sequence[str | None], lengths: Sequence[float | None]) -> list[str]:
+    """The bands that are read under names of other wavelengths than the file's own names or wavelengths."""
+    other = [
+        f"{name or f'a band at {nm:g} nm'} as {band.name}"
+        for band, name, nm in zip(bands, names, lengths, strict=True)
+        if nm and centre_of(band) and not near(nm, centre_of(band))
+    ]
+    return [f"is read with other band names than its own: {', '.join(other[:6])}"] if other else []
 
 
 def sentinel2_offset(bands: Sequence[Band], files: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from segapp.bands import Band, canonical_name, known_wavelength
+from segapp.bands import Band, agreed_wavelengths, canonical_name, known_wavelength, name_wavelengths
 from segapp.configuration import Strict
 from segapp.errors import InputError
 from segapp.scenes.raster import Raster, Scaling
@@ -101,6 +101,8 @@ class ImageReading(Strict):
     """Whether the quality band was in a file of its own."""
     bands_in_file: int = 0
     """How many bands the images had in all: bands that are chosen by number are the same in such files only."""
+    bands_named: bool = True
+    """Whether the images' own files name their bands or state wavelengths; others without are taken in file order."""
     scalings_differ: bool = False
     """Whether the images had different scales or offsets, so that those of `Band` are those of the first."""
 
@@ -163,17 +165,25 @@ def choose_bands(raster: Raster, rules: ImageRules) -> tuple[tuple[int, ...], tu
             raise InputError(
                 f"{raster.path}: '{key}' has {len(value)} entries for {len(indexes)} bands; give one a band"
             )
-    bands = []
+    bands, lengths = [], agreed_wavelengths(band_wavelengths(raster))
     for position, index in enumerate(indexes):
         name = rules.names[position] if rules.names else raster.band_names[index] or f"band_{index + 1}"
+        own = known_wavelength(name) if rules.names else lengths[index]
         bands.append(
             Band(
                 name=name,
-                wavelength_nm=rules.wavelengths_nm[position] if rules.wavelengths_nm else known_wavelength(name),
+                wavelength_nm=rules.wavelengths_nm[position] if rules.wavelengths_nm else own,
                 **_value_of(raster, rules, position, index),
             )
         )
     return indexes, tuple(bands)
+
+
+def band_wavelengths(raster: Raster) -> list[tuple[float | None, ...]]:
+    """The centre wavelength in nm of each band of a file, as stated or else by its names, as `name_wavelengths`."""
+    stated = raster.wavelengths_nm or (None,) * len(raster.band_names)
+    readings = name_wavelengths(raster.band_names, raster.path)
+    return [tuple(own or named for own, named in zip(stated, reading, strict=True)) for reading in readings]
 
 
 def _value_of(raster: Raster, rules: ImageRules, position: int, index: int) -> dict[str, Any]:

@@ -77,6 +77,8 @@ class StackedRaster(Raster):
         self.shape = first.shape
         self.dtype = np.result_type(*(raster.dtype for raster in rasters))
         self.band_names: tuple[str | None, ...] = tuple(name for raster in rasters for name in raster.band_names)
+        if any(raster.wavelengths_nm for raster in rasters):
+            self.wavelengths_nm = tuple(w for r in rasters for w in r.wavelengths_nm or (None,) * len(r.band_names))
         self.georeference = next((raster.georeference for raster in rasters if raster.georeference), None)
         names = (f"{Path(raster.path).name}: {raster.nodata_source}" for raster in rasters if raster.nodata_source)
         self.nodata_source = "; ".join(names)

@@ -60,7 +60,7 @@ class WarpedRaster(Raster):
         self.path = source.path
         self.shape = shape
         self.dtype = source.dtype
-        self.band_names = source.band_names
+        self.band_names, self.wavelengths_nm = source.band_names, source.wavelengths_nm
         self.georeference = georeference
         self.scaling, self.nodata_source = source.scaling, source.nodata_source
         self._source = source

@@ -151,7 +151,9 @@ CASES = [
     Case("band of no name", _image('bands = ["a", "b", "c"]'), INSPECT, ("band 'a', but its 3 bands have no names",)),
     Case("band 0", _image("bands = [0, 1, 2]"), INSPECT, ("asks for band 0, but there are 3, counted from 1",)),
     Case("band repeated", _image("bands = [1, 2, 2]"), INSPECT, ("bands: 2 is given twice",)),
-    Case("band names repeated in the file", _names_in_the_file("a", "b", "A"), TRAIN, ("bands: 'a' is there twice",)),
+    Case(
+        "band names repeated in the file", _names_in_the_file("a", "b", "A"), TRAIN, ("bands: two bands are named 'A'",)
+    ),
     Case(
         "band scale of 0", _image("scale = 0"), TRAIN, ("dataset.toml: bands: 'blue' has the scale 0 and the offset",)
     ),

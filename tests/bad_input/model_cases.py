@@ -178,7 +178,7 @@ CASES = [
         "description of a band twice",
         _first_band(name="Green"),
         _LOOK,
-        ("bands: 'Green' is there twice; give each band",),
+        ("bands: two bands are named 'Green'; give each",),
     ),
     Case("description too large a network", described(network__filters=999), _LOOK, ("network.filters: input should",)),
     Case("description of code", _lambda_layer, _LOOK, ("model.json: network", "Lambda may hold code or read files")),

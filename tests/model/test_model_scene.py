@@ -48,7 +48,9 @@ def written(folder: Path, *, bands: int = 3, scaling: tuple[float, float] | None
 def test_nodata_mask_and_quality_of_training_apply(
     tmp_path: Path, reading: dict[str, Any], bands: int, invalid: float | None, note: str
 ) -> None:
-    model = model_of("a", "b").model_copy(update={"images": ImageReading.model_validate(reading)})
+    model = model_of("a", "b").model_copy(
+        update={"images": ImageReading.model_validate({**reading, "bands_named": False})}
+    )
     file = written(tmp_path, bands=bands)
     if invalid is None:  # a third band that nothing tells from the others
         with pytest.raises(InputError, match="has 3 bands, but the model takes 2"):
@@ -109,6 +111,7 @@ def test_a_dataset_gives_its_model_how_its_images_are_read(tmp_path: Path) -> No
     write_tiff(tmp_path / "labels.tif", np.ones((40, 40), np.uint8))
     (tmp_path / "d.toml").write_text(TOML)
     reading = read_dataset(tmp_path / "d.toml").reading
-    expected = {"nodata": 0, "mask_band": 3, "quality": {"bits": [3]}, "quality_file": True, "bands_in_file": 3}
+    expected = {"nodata": 0, "mask_band": 3, "quality": {"bits": [3]}, "quality_file": True, "bands_in_file": 3,
+                    "bands_named": False}  # fmt: skip
     assert reading == ImageReading.model_validate(expected)
     assert ImageReading.model_validate_json(reading.model_dump_json()) == reading
