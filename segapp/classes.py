@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,9 @@ class SegClass(BaseModel):
 class ClassTable(BaseModel):
     """The classes in network order, the ids that are ignored, and the id that written maps use for "no data".
 
-    Network index *i* is ``classes[i]``. `ignore` lists ids whose pixels carry neither loss nor score; they may be
-    negative. `nodata` is never a class; left out, it is 0 if no class has that id, else 255, else the largest free id.
+    Network index *i* is ``classes[i]``. `ignore` lists ids of label files whose pixels have neither loss nor score;
+    they may be negative. 0 is ignored too, unless it is a class. `nodata` is never a class; left out, it is 0 if no
+    class has that id, else the largest free id up to 255.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
@@ -64,7 +65,7 @@ class ClassTable(BaseModel):
             return data
         classes = data.get("classes", ())
         taken = {c.get("id") if isinstance(c, Mapping) else getattr(c, "id", None) for c in classes}
-        return {**data, "nodata": next(i for i in (0, 255, *range(65535, 0, -1)) if i not in taken)}
+        return {**data, "nodata": next(i for i in (0, *range(255, 0, -1)) if i not in taken)}
 
     @model_validator(mode="after")
     def _consistent(self) -> ClassTable:
@@ -115,41 +116,58 @@ class ClassTable(BaseModel):
         """The network index of one file id; ValueError if it is no class."""
         return self.ids.tolist().index(class_id)
 
-    def to_indexes(self, labels: np.ndarray, source: str = "labels") -> np.ndarray:
+    @cached_property
+    def ignored_ids(self) -> frozenset[int]:
+        """The ids of label files that are no class and are ignored."""
+        return frozenset(self.ignore) | ({0} - set(self.ids.tolist()))
+
+    def to_indexes(self, labels: np.ndarray, source: str = "labels", *, of_map: bool = False) -> np.ndarray:
         """File ids (H, W), any integer or whole-numbered type, to network indexes (H, W) uint8.
 
-        Ignored ids and nodata become `IGNORED_INDEX`. Raises InputError that lists ids outside the table with their
-        pixel counts; `source` names the file in that message.
+        Ignored ids, and in a map (`of_map`) nodata, become `IGNORED_INDEX`. Raises InputError that lists other ids
+        with their pixel counts; `source` names the file in that message.
         """
         if labels.dtype.kind in "iu" and labels.dtype.itemsize <= 2:  # thousands of patches a second: no sorting
-            indexes, known = self._lookup
+            indexes, known = self._map_lookup if of_map else self._label_lookup
             if known[labels].all():
                 return indexes[labels]
         values, inverse = np.unique(labels, return_inverse=True)
         lookup = np.full(len(values), IGNORED_INDEX, np.uint8)
         position = {int(class_id): index for index, class_id in enumerate(self.ids)}
-        silent = {*self.ignore, self.nodata}
+        ignored = self.ignored_ids | ({self.nodata} if of_map else set())
         unknown = []
         for i, value in enumerate(values.tolist()):
             if value in position:
                 lookup[i] = position[value]
-            elif value == value and value not in silent:  # NaN is never equal to itself, and means "no label"
+            elif value == value and value not in ignored:  # NaN is never equal to itself, and means "no label"
                 unknown.append(i)
         if unknown:
             counts = np.bincount(inverse.ravel(), minlength=len(values))
-            listed = ", ".join(f"{values[i].item():g} ({counts[i]} px)" for i in unknown[:8])
-            more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
-            raise InputError(
-                f"{source}: ids that are no class: {listed}{more}; add them to the classes or to 'ignore' "
-                f"(classes: {', '.join(f'{c.id} {c.name}' for c in self.classes)})"
-            )
+            found = {values[i].item(): int(counts[i]) for i in unknown}
+            raise InputError(f"{source}: {self.unknown_ids(found, values.tolist())}")
         return lookup[inverse].reshape(labels.shape)
 
+    def unknown_ids(self, counts: Mapping[int | float, int], values: Sequence[int | float]) -> str:
+        """That ids, with these pixel counts, are no class, and the remedy; `values` are all ids of the labels."""
+        listed = ", ".join(f"{value:g} ({n} px)" for value, n in list(counts.items())[:5])
+        more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
+        classes = ", ".join(f"{c.id} {c.name}" for c in self.classes[:4]) + (", ..." if len(self) > 4 else "")
+        if set(counts) == {255} and {0, 255} >= set(values):
+            return f"a mask of 0 and 255, but 255 is no class: {listed}; set the id of its class to 255 ({classes})"
+        return f"ids that are no class: {listed}{more}; add them to the classes or to 'ignore' (classes: {classes})"
+
     @cached_property
-    def _lookup(self) -> tuple[np.ndarray, np.ndarray]:
+    def _label_lookup(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._lookup(self.ignored_ids)
+
+    @cached_property
+    def _map_lookup(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._lookup({*self.ignored_ids, self.nodata})
+
+    def _lookup(self, ignored: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
         """Network index, and whether it may occur, of every 16-bit id; negative ids count from the end."""
         indexes, known = np.full(3 << 15, IGNORED_INDEX, np.uint8), np.zeros(3 << 15, bool)
-        known[[i for i in (*self.ignore, self.nodata) if -(1 << 15) <= i < 1 << 16]] = True
+        known[[i for i in ignored if -(1 << 15) <= i < 1 << 16]] = True
         indexes[self.ids], known[self.ids] = np.arange(len(self), dtype=np.uint8), True
         return indexes, known
 

@@ -45,7 +45,9 @@ def test_every_integer_type_gives_the_same_indexes(values: list[int], dtype: typ
 def test_ignored_ids_nodata_and_nan_become_the_ignored_index() -> None:
     classes = table(1, 2, ignore=(-1, 200), nodata=9)
     labels = np.array([[1, 2, -1], [200, 9, np.nan]])
-    assert classes.to_indexes(labels).tolist() == [[0, 1, IGNORED_INDEX], [IGNORED_INDEX] * 3]
+    assert classes.to_indexes(labels, of_map=True).tolist() == [[0, 1, IGNORED_INDEX], [IGNORED_INDEX] * 3]
+    with pytest.raises(InputError, match=r"ids that are no class: 9 \(1 px\)"):
+        classes.to_indexes(labels)  # nodata is of maps; labels that mean nothing are ignored by name
     assert classes.to_ids(np.array([0, 1, IGNORED_INDEX], np.uint8)).tolist() == [1, 2, 9]
 
 

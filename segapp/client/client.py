@@ -123,7 +123,7 @@ class ServerEngine:
     def indexes(self, image: np.ndarray, place: Window) -> np.ndarray:
         classes = self._served.description.model.classes
         found = self._run(image, "classes", ())[place.slices]
-        return classes.to_indexes(found.astype(classes.dtype), str(self._served.endpoint))
+        return classes.to_indexes(found.astype(classes.dtype), str(self._served.endpoint), of_map=True)
 
     def _run(self, image: np.ndarray, output: str, of_a_pixel: tuple[int, ...]) -> np.ndarray:
         """(h, w, ...): an output for an image (h, w, C)."""

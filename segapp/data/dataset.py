@@ -34,7 +34,9 @@ class Dataset:
     image: ImageRules = field(default_factory=ImageRules)
     """How its images are read."""
     groups: Mapping[str, str] = field(default_factory=dict)
-    """What the split file says of scenes, by name, that show one place."""
+    """The groups of scenes of one place that the split file gives, by scene name."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of the dataset's own file and its split file."""
 
     def unlabelled(self, files: Sequence[Path]) -> list[Scene]:
         """Images without labels, read as the dataset's own; raises InputError where one has other bands."""
@@ -78,10 +80,12 @@ class Dataset:
         """What a user should know of how the scenes are read, each with the scene, or the first, that it is true of."""
         found: dict[str, list[str]] = {}
         for _, scene in self.members:
-            for text in scene.remarks:
-                found.setdefault(text, []).append(scene.path)
+            for file in (scene, scene.labels) if scene.labels else (scene,):
+                for text in file.remarks:
+                    found.setdefault(text, []).append(file.path)
         others = {1: "", 2: " and another"}
-        return [f"{p[0]}{others.get(len(p), f' and {len(p) - 1} others')}: {text}" for text, p in found.items()]
+        of_files = [f"{p[0]}{others.get(len(p), f' and {len(p) - 1} others')}: {text}" for text, p in found.items()]
+        return [*self.notes, *of_files]
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -121,7 +125,8 @@ def read_dataset(path: Path) -> Dataset:
     if split and not members:
         words = ", ".join(f"'{word}'" for word in split.words)
         raise InputError(f"{split.path}: no scene of {path} has one of the roles {words}; check 'name' and 'roles'")
-    return replace(_dataset(file.name or path.stem, str(path), classes, members, file.image), groups=groups)
+    dataset = _dataset(file.name or path.stem, str(path), classes, members, file.image)
+    return replace(dataset, groups=groups, notes=split.notes() if split else ())
 
 
 def dataset_from_files(
@@ -202,7 +207,10 @@ class _Split:
     def __init__(self, toml: Path, split: SplitFile) -> None:
         self.path = toml.parent / split.file
         self.words = list(split.roles.values())
+        self._name = split.name
         role_of_word = {word: role for role, word in split.roles.items()}
+        self._found: list[str] = []
+        self._without_row: list[str] = []
         self._entries: dict[str, tuple[Role | None, str | None]] = {}
         try:
             with self.path.open(newline="", encoding="utf-8-sig") as file:
@@ -224,7 +232,25 @@ class _Split:
 
     def of(self, name: str, file_name: str) -> tuple[Role | None, str | None]:
         """Role and group of a scene."""
-        return self._entries.get(name) or self._entries.get(file_name) or (None, None)
+        row = name if name in self._entries else file_name
+        (self._found if row in self._entries else self._without_row).append(row)
+        return self._entries.get(row, (None, None))
+
+    def notes(self) -> tuple[str, ...]:
+        """The rows with a role that name no scene, and the scenes that no row names, once all scenes are looked up."""
+        rows = [row for row, (role, _) in self._entries.items() if role is not None and row not in {*self._found}]
+        notes = []
+        if rows:
+            notes.append(
+                f"{self.path}: {len(rows)} of its rows name no scene: {_first(rows)}; check column '{self._name}'"
+            )
+        if self._without_row:
+            notes.append(f"{self.path}: has no row for {_first(self._without_row)}, left out of the dataset")
+        return tuple(notes)
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _scenes_of(entry: SceneFiles, toml: Path) -> Iterator[tuple[str, list[Path]]]:

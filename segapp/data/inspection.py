@@ -240,7 +240,7 @@ def _sort_ids(
     found: Counter[int | float], classes: ClassTable
 ) -> tuple[dict[int | float, int], dict[int | float, int], int]:
     """Pixel counts of the class ids, those of unknown ids, and the number of ignored pixels."""
-    ids, ignored = set(classes.ids.tolist()), {*classes.ignore, classes.nodata}
+    ids, ignored = set(classes.ids.tolist()), classes.ignored_ids
     known = {value: n for value, n in found.items() if value in ids}
     unknown = {value: n for value, n in found.items() if value not in ids and value not in ignored}
     return known, unknown, sum(found.values()) - sum(known.values()) - sum(unknown.values())

@@ -94,7 +94,7 @@ def _polygons(
             place = rasterio_windows.Window(window.col, window.row, window.width, window.height)
             ids = source.read(1, window=place)
             partial.require_room(ids.size)
-            shifted.write(classes.to_indexes(ids, source.name) + np.uint8(1), 1, window=place)
+            shifted.write(classes.to_indexes(ids, source.name, of_map=True) + np.uint8(1), 1, window=place)
         band = rasterio.band(shifted, 1)
         minimum = min(minimum_pixels, source.width * source.height - 1)  # rasterio takes no larger one
         if minimum > 1:

@@ -79,6 +79,8 @@ class RasterioRaster(Raster):
             if self.alpha is None and ColorInterp.alpha in colors_of(dataset):
                 self.remarks = (ALPHA_AS_DATA,)
             self._shadows = dataset.nodata is not None and ColorInterp.alpha in colors_of(dataset)
+            self.nodata_values = frozenset(value for value in dataset.nodatavals if value is not None)
+            self.lossy = _lossy(dataset)
             self.nodata_source = _nodata_source(dataset, self.alpha)
 
     def read(self, window: Window, bands: Sequence[int]) -> np.ndarray:
@@ -269,6 +271,16 @@ def _samples(dataset: Any) -> Iterator[rasterio_windows.Window]:
     for row, col in ((2, 2), (1, 1), (1, 3), (3, 1), (3, 3)):
         top, left = dataset.height * row // 4, dataset.width * col // 4
         yield rasterio_windows.Window(left, top, min(64, dataset.width - left), min(64, dataset.height - top))
+
+
+def _lossy(dataset: Any) -> bool:
+    structure = dataset.tags(ns="IMAGE_STRUCTURE")
+    return (
+        dataset.driver == "JPEG"
+        or "JPEG" in structure.get("COMPRESSION", "")
+        or structure.get("COMPRESSION_REVERSIBILITY") == "LOSSY"
+        or float(structure.get("MAX_Z_ERROR", 0)) > 0
+    )
 
 
 def _nodata_source(dataset: Any, alpha: int | None) -> str:

@@ -84,6 +84,7 @@ class Hdf5Raster(Raster):
         if self.dtype.kind != "f":  # a value that the type cannot have is in no pixel
             fills = fills[np.isin(fills, fills.clip(*_limits(self.dtype)))]
         self._fills = fills.astype(self.dtype)
+        self.nodata_values = frozenset(fills.tolist())
         if len(fills):
             self.nodata_source = "nodata " + ", ".join(f"{value:g}" for value in fills)
 

@@ -11,9 +11,10 @@ import numpy as np
 from segapp.classes import ClassTable
 from segapp.errors import InputError
 from segapp.scenes.geotiff import RasterioRaster
+from segapp.scenes.label_ids import Decoder, find_ids
 from segapp.scenes.open import open_raster
 from segapp.scenes.raster import Georeference, Raster
-from segapp.scenes.rules import LabelRules, find_band
+from segapp.scenes.rules import LabelRules
 from segapp.scenes.stack import same_grid
 from segapp.scenes.vectors import VECTOR_SUFFIXES, VectorLabels
 from segapp.scenes.warped import WarpedRaster, pixels_to_a_pixel
@@ -27,6 +28,8 @@ class Labels(Protocol):
 
     path: str
     """What messages call these labels."""
+    remarks: tuple[str, ...]
+    """What a user should know of how they are read, as sentences about the file."""
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """(h, w) file ids of any real type, and (h, w) bool: where the file has a label at all."""
@@ -34,15 +37,18 @@ class Labels(Protocol):
 
 
 class RasterLabels:
-    """One band of a raster that lies on the scene's grid."""
+    """Labels of a raster on the scene's grid."""
 
-    def __init__(self, raster: Raster, band: int) -> None:
+    remarks: tuple[str, ...] = ()
+
+    def __init__(self, raster: Raster, ids: Decoder) -> None:
         self.path = raster.path
         self._raster = raster
-        self._band = band
+        self._ids = ids
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        return self._raster.read(window, [self._band])[..., 0], self._raster.valid(window, [self._band])
+        pixels = self._raster.read(window, self._ids.bands)
+        return self._ids.decode(pixels, self.path), self._raster.valid(window, self._ids.bands)
 
 
 class FinerLabels:
@@ -51,9 +57,11 @@ class FinerLabels:
     Of ids that are equally common the smallest counts. Where most of a pixel is unlabelled, so is the pixel.
     """
 
-    def __init__(self, raster: Raster, band: int, factor: int, majority: bool) -> None:
+    remarks: tuple[str, ...] = ()
+
+    def __init__(self, raster: Raster, ids: Decoder, factor: int, majority: bool) -> None:
         self.path = raster.path
-        self._fine = RasterLabels(raster, band)
+        self._fine = RasterLabels(raster, ids)
         self._factor = factor
         self._majority = majority
 
@@ -84,9 +92,11 @@ class FinerLabels:
 class CoarserLabels:
     """Labels of which one covers `factor` rows and columns of the scene."""
 
-    def __init__(self, raster: Raster, band: int, factor: int) -> None:
+    remarks: tuple[str, ...] = ()
+
+    def __init__(self, raster: Raster, ids: Decoder, factor: int) -> None:
         self.path = raster.path
-        self._coarse = RasterLabels(raster, band)
+        self._coarse = RasterLabels(raster, ids)
         self._factor = factor
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -110,28 +120,36 @@ def open_labels(path: Path, rules: LabelRules, image: Raster, classes: ClassTabl
         return VectorLabels(path, rules, image.path, image.shape, image.georeference, classes)
     same_file = isinstance(image, RasterioRaster) and image.path == str(path) and rules.variable is None
     raster = image if same_file else open_raster(path, variable=rules.variable, indexed=True)
-    count = len(raster.band_names)
-    if rules.band is None and count > 1:
-        raise InputError(f"{raster.path}: has {count} bands; say in 'band' of the labels which one holds the class ids")
-    band = find_band(raster, rules.band or 1, "labels.band")
+    ids, notes = find_ids(raster, rules, classes, of_image=raster is image)
+    labels = _on_grid(raster, ids, rules, image)
+    labels.remarks = tuple(notes)
+    return labels
+
+
+def _on_grid(
+    raster: Raster, ids: Decoder, rules: LabelRules, image: Raster
+) -> RasterLabels | FinerLabels | CoarserLabels:
+    """The labels of `raster` on the grid of `image`; raises InputError where they cannot be placed on it."""
     if raster is image or same_grid(raster, image):
-        return RasterLabels(raster, band)
+        return RasterLabels(raster, ids)
     if image.georeference is None or raster.georeference is None or not isinstance(raster, RasterioRaster):
-        return _without_georeference(raster, band, rules, image)
+        return _without_georeference(raster, ids, rules, image)
     factor = 1
     if rules.resample == "majority":  # counted as labels without a CRS are: by the nearest label of each part
         factor = max(1, math.ceil(max(pixels_to_a_pixel(raster, image)) - 0.01))
     a, b, c, d, e, f = image.georeference.transform
     finer = Georeference(image.georeference.crs, (a / factor, b / factor, c, d / factor, e / factor, f))
     height, width = image.shape
-    fine = WarpedRaster(raster, finer, (height * factor, width * factor), ["nearest"] * count)
-    return FinerLabels(fine, band, factor, majority=True) if factor > 1 else RasterLabels(fine, band)
+    fine = WarpedRaster(raster, finer, (height * factor, width * factor), ["nearest"] * len(raster.band_names))
+    return FinerLabels(fine, ids, factor, majority=True) if factor > 1 else RasterLabels(fine, ids)
 
 
-def _without_georeference(raster: Raster, band: int, rules: LabelRules, image: Raster) -> Labels:
+def _without_georeference(
+    raster: Raster, ids: Decoder, rules: LabelRules, image: Raster
+) -> RasterLabels | FinerLabels | CoarserLabels:
     (height, width), (label_height, label_width) = image.shape, raster.shape
     if raster.shape == image.shape:
-        return RasterLabels(raster, band)
+        return RasterLabels(raster, ids)
     shapes = (
         f"{raster.path}: the labels are {label_height}x{label_width} pixels, "
         f"but the image {image.path} is {height}x{width}"
@@ -146,5 +164,5 @@ def _without_georeference(raster: Raster, band: int, rules: LabelRules, image: R
             f"if they show the same area, set 'resample' of the labels to 'majority' or 'nearest'"
         )
     if finer:
-        return FinerLabels(raster, band, factor, rules.resample == "majority")
-    return CoarserLabels(raster, band, factor)
+        return FinerLabels(raster, ids, factor, rules.resample == "majority")
+    return CoarserLabels(raster, ids, factor)

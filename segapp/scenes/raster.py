@@ -55,6 +55,10 @@ class Raster(Protocol):
     """The band that is a mask (0: no data) by its colour interpretation; it masks unless it is read as a band."""
     remarks: tuple[str, ...] = ()
     """What a user should know of how the file is read, as sentences about it."""
+    nodata_values: frozenset[float] = frozenset()
+    """The numbers that the file itself states to mean "no data"."""
+    lossy: bool = False
+    """Whether the file is compressed so that its numbers are not those that were written."""
     nodata_source: str = ""
     """How the file states which pixels have no data, as text for people."""
 

@@ -113,7 +113,7 @@ class LabelRules(Strict):
     variable: str | None = None
     """The variable of a MAT, HDF5 or NPZ file."""
     band: BandChoice | None = None
-    """The band that holds the ids, where the file has several."""
+    """The band with the ids, where the file has several; a colour image needs none if every class has its colour."""
     layer: str | None = None
     """The layer of a vector file; by default its first."""
     attribute: str | None = None

@@ -90,8 +90,10 @@ class VectorLabels:
     """Features of a vector file as class ids: a pixel takes the id of the last feature that holds its centre.
 
     Geometries are brought to the scene's CRS first. Features are read at the first `read`, only those that may touch
-    the scene. Raises InputError where the file, its layer, its CRS or the field with the class is not to be had.
+    the scene. Raises InputError where the file, its layer, its CRS or the field with the class is missing.
     """
+
+    remarks: tuple[str, ...] = ()
 
     def __init__(
         self,

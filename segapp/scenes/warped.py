@@ -63,6 +63,7 @@ class WarpedRaster(Raster):
         self.band_names, self.wavelengths_nm = source.band_names, source.wavelengths_nm
         self.georeference = georeference
         self.scaling, self.nodata_source = source.scaling, source.nodata_source
+        self.nodata_values, self.lossy = source.nodata_values, source.lossy
         self._source = source
         # a nodata value of the reflectances is none of flags and classes
         self._warps = [

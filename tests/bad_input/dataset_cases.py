@@ -186,9 +186,7 @@ CASES = [
         "labels of several files", dataset("labels.tif", "*.tif"), INSPECT, ("'*.tif' matches 2 files", "one is needed")
     ),
     Case("labels cut off", cut("labels.tif"), INSPECT, ("labels.tif: cannot be read as a raster",)),
-    Case(
-        "labels of three bands", tiff("labels.tif", pixels()), INSPECT, ("labels.tif: has 3 bands; say in 'band' of",)
-    ),
+    Case("labels of three bands", tiff("labels.tif", pixels()), INSPECT, ("labels.tif: has 3 bands; set 'band' of",)),
     Case("labels without that band", _label_file("labels.tif", "band = 2"), INSPECT, ("labels.band asks for band 2",)),
     Case(
         "labels swapped",

@@ -101,7 +101,7 @@ def test_a_list_of_files_is_one_scene(folder: Path) -> None:
 def test_classes_may_come_from_a_csv_file(folder: Path) -> None:
     (folder / "classes.csv").write_text("id,name,ignore\n1,land,\n2,water,\n0,none,1\n")
     dataset = read_dataset(write(folder, PLAIN, '[classes]\nfile = "classes.csv"\nignore = [7]\nnodata = 9\n'))
-    assert (dataset.classes.names, dataset.classes.ignore, dataset.classes.nodata) == (["land", "water"], (0, 7), 9)
+    assert (dataset.classes.names, dataset.classes.ignore, dataset.classes.nodata) == (["land", "water"], (0, 7, 9), 9)
 
 
 def test_scenes_may_be_variables_of_one_file(folder: Path) -> None:

@@ -18,6 +18,7 @@ from rasterio.warp import transform
 
 from segapp.classes import IGNORED_INDEX, ClassTable
 from segapp.errors import InputError
+from segapp.scenes.label_ids import BandOfIds
 from segapp.scenes.labels import CoarserLabels, FinerLabels, open_labels
 from segapp.scenes.memory import ArrayRaster
 from segapp.scenes.raster import Georeference
@@ -47,7 +48,7 @@ def windows(height: int, width: int) -> st.SearchStrategy[Window]:
 @settings(max_examples=60, deadline=None)
 @given(stn.arrays(np.uint8, (12, 15), elements=st.integers(0, 3)), windows(4, 5))
 def test_finer_labels_give_the_commonest_id_of_each_pixel(ids: np.ndarray, window: Window) -> None:
-    labels = FinerLabels(ArrayRaster("labels", ids, nodata=0), 0, 3, majority=True)
+    labels = FinerLabels(ArrayRaster("labels", ids, nodata=0), BandOfIds(0), 3, majority=True)
     found, labelled = labels.read(window)
     for row in range(window.height):
         for col in range(window.width):
@@ -64,10 +65,10 @@ def test_finer_labels_give_the_commonest_id_of_each_pixel(ids: np.ndarray, windo
 def test_coarser_labels_are_repeated_and_nearest_undoes_it(ids: np.ndarray, factor: int, data: st.DataObject) -> None:
     repeated = ids.repeat(factor, 0).repeat(factor, 1)
     window = data.draw(windows(*repeated.shape))
-    found, _ = CoarserLabels(ArrayRaster("labels", ids), 0, factor).read(window)
+    found, _ = CoarserLabels(ArrayRaster("labels", ids), BandOfIds(0), factor).read(window)
     np.testing.assert_array_equal(found, repeated[window.slices])
     for majority in (True, False):
-        again, _ = FinerLabels(ArrayRaster("labels", repeated), 0, factor, majority).read(whole(ids.shape))
+        again, _ = FinerLabels(ArrayRaster("labels", repeated), BandOfIds(0), factor, majority).read(whole(ids.shape))
         np.testing.assert_array_equal(again, ids)
 
 
@@ -146,7 +147,7 @@ def test_a_whole_factor_needs_an_explicit_choice(tmp_path: Path, shape: tuple[in
 
 def test_labels_of_several_bands_need_a_choice(tmp_path: Path) -> None:
     np.save(tmp_path / "labels.npy", np.stack([np.ones((4, 5)), np.full((4, 5), 2.0)], axis=-1))
-    with pytest.raises(InputError, match="has 2 bands; say in 'band'"):
+    with pytest.raises(InputError, match="has 2 bands; set 'band'"):
         open_labels(tmp_path / "labels.npy", LabelRules(), image((4, 5)), CLASSES)
     labels = open_labels(tmp_path / "labels.npy", LabelRules(band=2), image((4, 5)), CLASSES)
     assert (labels.read(whole((4, 5)))[0] == 2).all()
