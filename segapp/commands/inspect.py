@@ -43,7 +43,9 @@ def inspect(path: Path, model: Path | None, json_file: Path | None) -> None:
     """
     require_folder(json_file)
     console = results_console(json_file)
-    if path.is_dir():
+    from segapp.scenes.local import FOLDERS_OF_DATA
+
+    if path.is_dir() and path.suffix.lower() not in FOLDERS_OF_DATA:
         from segapp.model.bundle import read_spec
         from segapp.model.card import model_card
         from segapp.terminal import printable

@@ -14,6 +14,7 @@ from segapp.configuration import read_toml, validate
 from segapp.data.dataset_file import DatasetFile, SceneFiles, SplitFile
 from segapp.errors import InputError
 from segapp.scenes.blocks import ROLES, Role, divide
+from segapp.scenes.local import is_hidden, require_local
 from segapp.scenes.raster_scene import RasterScene, open_scene
 from segapp.scenes.rules import BandChoice, ImageReading, ImageRules, LabelRules
 from segapp.scenes.scene import Scene
@@ -278,12 +279,13 @@ def _one_file(pattern: str, toml: Path) -> Path:
 
 def _matches(pattern: str, toml: Path) -> list[Path]:
     """The files that a path or glob stands for, sorted; relative to the folder of `toml`."""
+    require_local(pattern)
     path = toml.parent / pattern  # an absolute pattern stands by itself
     try:
         if path.exists():
             return [path]
-        if Path(pattern).is_absolute():
-            return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-        return sorted(toml.parent.glob(pattern))
+        absolute = Path(pattern).is_absolute()
+        root, relative = (Path(path.anchor), str(path.relative_to(path.anchor))) if absolute else (toml.parent, pattern)
+        return sorted(file for file in root.glob(relative) if not is_hidden(file) or is_hidden(path))
     except (OSError, ValueError, RuntimeError, IndexError) as error:  # what pathlib has against a name or a glob
         raise InputError(f"{toml}: '{pattern}' is no path or glob ({error}); check it") from None

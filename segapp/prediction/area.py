@@ -83,7 +83,7 @@ def area_of(scene: Scene, window: Window | None = None, aoi: Path | None = None)
 
 def _polygons(path: Path, scene: Scene) -> np.ndarray:
     """The polygons of `path` that touch `scene` or its margin, with x the column and y the row in it."""
-    information = layer_information(path, layer=0)
+    layer, information = layer_information(path, remedy="save the one with the area as a file of its own")
     georeference = scene.georeference or Georeference(None, tuple(Affine.identity())[:6])
     stated = information["crs"]
     if stated is None and georeference.crs is not None:
@@ -100,7 +100,7 @@ def _polygons(path: Path, scene: Scene) -> np.ndarray:
             raise InputError(
                 f"{path}: its coordinates are no degrees, though its CRS is {stated}; save it with its CRS"
             )
-        _, _, wkb, _ = pyogrio.raw.read(path, layer=0, columns=[], force_2d=True)
+        _, _, wkb, _ = pyogrio.raw.read(path, layer=layer, columns=[], force_2d=True)
         polygons = _parts(shapely.from_wkb(wkb) if wkb is not None else np.empty(0, object))
         if not len(polygons):
             raise InputError(f"{path}: holds no polygons; draw the area as one or more")

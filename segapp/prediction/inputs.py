@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from segapp.errors import InputError
+from segapp.scenes.local import is_hidden, require_local
 from segapp.scenes.picture import SUFFIXES as PICTURE_SUFFIXES
 
 _ARRAY_SUFFIXES = frozenset({".mat", ".h5", ".hdf5", ".he5", ".npy", ".npz"})
@@ -61,7 +62,9 @@ def _of_list(path: Path) -> Iterator[Path]:
 
 def _matches(pattern: Path, folder: Path = Path()) -> list[Path]:
     """The files that a path, glob or folder, relative to `folder`, stands for."""
+    require_local(pattern)
     path = folder / pattern
+    require_local(path)
     if path.is_dir():
         files = _images(path.iterdir())
         if not files:
@@ -76,7 +79,8 @@ def _matches(pattern: Path, folder: Path = Path()) -> list[Path]:
         found = list(root.glob(str(pattern.relative_to(pattern.anchor))))
     except ValueError as error:
         raise InputError(f"{path}: cannot be used as a glob ({error}); check it") from None
-    files = _images(found) or sorted(file for file in found if file.is_file())  # the suffix is the user's choice
+    seen = [file for file in found if file.is_file() and not is_hidden(file)]
+    files = _images(seen) or sorted(seen)  # the suffix is the user's choice
     if not files:
         raise InputError(f"{path}: matches no file; check the path")
     return files
@@ -85,7 +89,5 @@ def _matches(pattern: Path, folder: Path = Path()) -> list[Path]:
 def _images(paths: Iterable[Path]) -> list[Path]:
     """The images among `paths`, sorted; hidden files are what programs keep for themselves."""
     return sorted(
-        path
-        for path in paths
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path) and path.is_file()
     )

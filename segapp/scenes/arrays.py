@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,7 +17,10 @@ from segapp.scenes.memory import ArrayRaster, DecodedRaster
 from segapp.scenes.raster import Raster
 from segapp.windows import Window
 
-Layout = Literal["HWC", "CHW"]
+Layout = Literal["HWC", "CHW", "HCW"]
+"""The order of axes: rows (H), columns (W) and bands (C)."""
+_LAYOUTS = '"HWC", "CHW" or "HCW"'
+_FEW_BANDS, _MOST_BANDS = 16, 500  # of most sensors, and of any
 
 # what NumPy raises for damaged files: the header of an array is a line of Python, which it takes apart
 _NPY_ERRORS = (ValueError, TypeError, OSError, EOFError, SyntaxError, TokenError, OverflowError)
@@ -68,24 +71,26 @@ def choose_variable(path: Path, variables: Mapping[str, Variable], wanted: str |
     return wanted
 
 
-def bands_first(path: str, shape: tuple[int, ...], layout: Layout | None) -> bool:
-    """Whether an array of 2 or 3 axes is (C, H, W) rather than (H, W, C) or (H, W).
+def band_axis(path: str, shape: tuple[int, ...], layout: Layout | None) -> int | None:
+    """The axis of the bands in an array of 3 axes, of which the first other one is the rows; None where it has 2 axes.
 
-    Unless `layout` states it, the band axis is the first or the last, whichever is at most half as long as both
-    others. Raises InputError when neither is, or when `layout` does not exist.
+    Unless `layout` states it, it is the first or the last, whichever is at most half as long as both others. More than
+    a few bands are taken only if the opposite axis cannot be bands, too. Raises InputError where that leaves it open.
     """
-    if layout not in (None, "HWC", "CHW"):
-        raise InputError(f'{path}: layout is "HWC" or "CHW", not "{layout}"; change it')
-    if len(shape) == 2 or layout == "HWC":
-        return False
+    if layout not in (None, *get_args(Layout)):
+        raise InputError(f'{path}: layout is {_LAYOUTS}, not "{layout}"; change it')
+    if len(shape) == 2:
+        return None
+    if layout is not None:
+        return layout.index("C")
     first, middle, last = shape
-    if layout == "CHW" or 2 * first <= min(middle, last):
-        return True
-    if 2 * last <= min(first, middle):
-        return False
+    for axis, bands, opposite in ((0, first, last), (2, last, first)):
+        few = bands <= _FEW_BANDS or opposite > _MOST_BANDS or opposite == middle  # images are often square
+        if 2 * bands <= min(middle, opposite) and few:
+            return axis
     raise InputError(
-        f"{path}: which axis of {first}x{middle}x{last} holds the bands cannot be told; "
-        'state layout = "HWC" (bands last) or "CHW" (bands first)'
+        f"{path}: which axis of {first}x{middle}x{last} holds the bands is unclear; set layout = {_LAYOUTS} (C: bands) "
+        "under [image] of a dataset.toml"
     )
 
 
@@ -106,7 +111,7 @@ class _NpyRaster(Raster):
         found = describe(array.shape, array.dtype)
         if found.dtype is None or array.ndim not in (2, 3) or array.size == 0:
             raise InputError(f"{path}: holds {found}, not real numbers of 2 or 3 axes; save it as such")
-        self._bands_first = bands_first(self.path, array.shape, layout)
+        self._band_axis = band_axis(self.path, array.shape, layout)
         view = self._view()
         self.shape = view.shape
         self.dtype = view.dtype
@@ -120,7 +125,7 @@ class _NpyRaster(Raster):
 
     def _view(self) -> ArrayRaster:
         array = self._map()
-        return ArrayRaster(self.path, np.moveaxis(array, 0, -1) if self._bands_first else array)
+        return ArrayRaster(self.path, _bands_last(array, self._band_axis))
 
     def _map(self) -> np.ndarray:
         try:
@@ -147,9 +152,14 @@ def open_npz(path: Path, variable: str | None, layout: Layout | None) -> Raster:
 def decoded(path: str, variable: Variable, layout: Layout | None, load: Callable[[], np.ndarray]) -> DecodedRaster:
     """The raster of `variable`, which `load` reads as a whole in the order of axes of its file."""
     assert variable.dtype is not None
-    first = bands_first(path, variable.shape, layout)
-    shape = (*variable.shape[1:], variable.shape[0]) if first else variable.shape
-    return DecodedRaster(path, shape, variable.dtype, lambda: np.moveaxis(load(), 0, -1) if first else load())
+    axis, shape = band_axis(path, variable.shape, layout), variable.shape
+    if axis is not None:
+        shape = (*shape[:axis], *shape[axis + 1 :], shape[axis])
+    return DecodedRaster(path, shape, variable.dtype, lambda: _bands_last(load(), axis))
+
+
+def _bands_last(array: np.ndarray, axis: int | None) -> np.ndarray:
+    return array if axis is None else np.moveaxis(array, axis, -1)
 
 
 def _npz_member(archive: zipfile.ZipFile, name: str) -> Variable:

@@ -44,20 +44,21 @@ _Key = tuple[Any, ...]  # the path as text first, since comparing `Path`s takes 
 
 
 class RasterioRaster(Raster):
-    """A raster file that rasterio opens. Palette images are read as indexes, an alpha band counts as a band.
+    """A raster file that rasterio opens, or one page of a TIFF. A palette image is read as indexes, alpha as a band.
 
     Raises InputError when the file is missing, not a raster, truncated, or holds complex numbers.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, page: int | None = None) -> None:
         self.path = str(path)
         self._file = path
+        self._name = str(path) if page is None else f"GTIFF_DIR:{page}:{path}"
         try:
             status = path.stat()
         except OSError as error:
             raise InputError(f"{path}: cannot be opened ({error.strerror}); check the path") from None
         # a file that was written anew is another file: its old handles must not serve it
-        self.key: _Key = (str(path), status.st_mtime_ns, status.st_size)
+        self.key: _Key = (str(path), page, status.st_mtime_ns, status.st_size)
         with self.dataset() as dataset:
             if dataset.count == 0 or any(name.startswith("complex") for name in dataset.dtypes):
                 kind = "complex numbers" if dataset.count else "no raster of its own, only subdatasets"
@@ -65,6 +66,7 @@ class RasterioRaster(Raster):
             if math.prod(dataset.block_shapes[0]) * np.dtype(dataset.dtypes[0]).itemsize > _LARGEST_BLOCK:
                 side = "x".join(map(str, dataset.block_shapes[0]))
                 raise InputError(f"{path}: its blocks of {side} pixels are too large to read; tile it in smaller ones")
+            self.pages = max(1, len(dataset.subdatasets)) if dataset.driver == "GTiff" and page is None else 1
             self.shape: tuple[int, int] = (dataset.height, dataset.width)
             self.dtype = np.result_type(*dataset.dtypes)
             self.band_names: tuple[str | None, ...] = tuple(name or None for name in dataset.descriptions)
@@ -121,12 +123,12 @@ class RasterioRaster(Raster):
 
     def _open(self) -> Any:
         try:
-            return open_quietly(self._file)
+            return open_quietly(self._name)
         except (RasterioError, OSError) as error:
             raise InputError(f"{self.path}: {_unreadable(self._file, error)}") from None
 
 
-def open_quietly(file: Path, mode: str = "r", **profile: Any) -> Any:
+def open_quietly(file: Path | str, mode: str = "r", **profile: Any) -> Any:
     """rasterio's `open`, without its warning where a file has no georeference."""
     with without_warnings(NotGeoreferencedWarning):
         return rasterio.open(file, mode, **profile)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,17 @@ from typing import Any
 import h5py
 import numpy as np
 
+from segapp.bands import in_nanometres
 from segapp.errors import InputError
-from segapp.scenes.arrays import Layout, Variable, bands_first, choose_variable, describe
+from segapp.scenes.arrays import Layout, Variable, band_axis, choose_variable, describe
 from segapp.scenes.memory import require_inside, take_bands
 from segapp.scenes.raster import Raster, Scaling, known_unit
 from segapp.windows import Window
+
+_INTERLEAVES: dict[str, Layout] = {"bsq": "CHW", "bip": "HWC", "bil": "HCW"}
+_LAYOUT_BY_AXIS: tuple[Layout, ...] = ("CHW", "HCW", "HWC")
+_BAND_AXIS = re.compile(r"n?_?(bands?|channels?|wavelengths?|wl|spectral\w*|lambda)", re.IGNORECASE)
+_WAVELENGTHS = re.compile(r"(center_|centre_)?wavelengths?(_nm)?", re.IGNORECASE)
 
 # What h5py raises for damaged files and missing filters, and for types that NumPy has no name for.
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
@@ -29,9 +36,10 @@ def open_hdf5(path: Path, variable: str | None, layout: Layout | None) -> Raster
             name = choose_variable(path, _variables(file, variable), variable)
             found = file[name]
             refuse_other_files(path, found)
-            first = bands_first(f"{path}:{name}", found.shape, layout)
-            raster = Hdf5Raster(path, name, found.shape, found.dtype, first)
+            axis = band_axis(f"{path}:{name}", found.shape, layout or _stated_layout(found))
+            raster = Hdf5Raster(path, name, found.shape, found.dtype, axis)
             raster.take_attributes(found.attrs)
+            raster.wavelengths_nm = _wavelengths(found, len(raster.band_names), axis)
             return raster
     except HDF5_ERRORS as error:
         raise InputError(f"{path}: cannot be read as HDF5 ({error}); write or copy it again") from None
@@ -40,7 +48,7 @@ def open_hdf5(path: Path, variable: str | None, layout: Layout | None) -> Raster
 class Hdf5Raster(Raster):
     """One dataset, read by window. The file is opened for each read: there may be thousands of them.
 
-    `shape` and `bands_first` are those of the array as the user sees it, which with `reversed_axes` are the dataset's
+    `shape` and `band_axis` are those of the array as the user sees it, which with `reversed_axes` are the dataset's
     axes in reverse, as MATLAB stores them.
     """
 
@@ -50,7 +58,7 @@ class Hdf5Raster(Raster):
         name: str,
         shape: tuple[int, ...],
         dtype: np.dtype,
-        bands_first: bool,
+        band_axis: int | None,
         reversed_axes: bool = False,
     ) -> None:
         self.path = f"{path}:{name}"
@@ -58,7 +66,7 @@ class Hdf5Raster(Raster):
         self.name = name
         self._fills = np.array([])
         axes = tuple(range(len(shape)))
-        axes = (*axes[1:], 0) if bands_first else axes
+        axes = axes if band_axis is None else (*axes[:band_axis], *axes[band_axis + 1 :], band_axis)
         self.shape = (shape[axes[0]], shape[axes[1]])
         self.dtype = dtype.newbyteorder("=")
         self.band_names: tuple[str | None, ...] = (None,) * (shape[axes[2]] if len(axes) == 3 else 1)
@@ -111,6 +119,38 @@ class Hdf5Raster(Raster):
             return np.ones(window.shape, bool)
         filled = np.isin(self.read(window, bands), self._fills)
         return np.logical_not(filled.any(axis=-1))
+
+
+def _stated_layout(dataset: h5py.Dataset) -> Layout | None:
+    """The order of axes that the file itself states: by an attribute "interleave", or by a name of the band axis."""
+    interleave = dataset.attrs.get("interleave", dataset.attrs.get("Interleave", ""))
+    interleave = interleave.decode("latin1") if isinstance(interleave, bytes) else str(interleave)
+    if interleave.lower() in _INTERLEAVES:
+        return _INTERLEAVES[interleave.lower()]
+    names = [
+        [dimension.label, *(Path(str(scale.name)).name for scale in dimension.values())] for dimension in dataset.dims
+    ]
+    found = [axis for axis, of_axis in enumerate(names) if any(map(_BAND_AXIS.fullmatch, of_axis))]
+    return _LAYOUT_BY_AXIS[found[0]] if len(found) == 1 and len(names) == 3 else None
+
+
+def _wavelengths(dataset: h5py.Dataset, count: int, axis: int | None) -> tuple[float | None, ...]:
+    """Centre wavelengths in nm of `count` bands, from an attribute, the scale of their axis or a dataset beside it."""
+    beside = dataset.parent
+    stated = [(value, dataset.attrs) for key, value in dataset.attrs.items() if _WAVELENGTHS.fullmatch(key)]
+    scales = [] if axis is None else list(dataset.dims[axis].values())
+    named = [beside[key] for key in beside if _WAVELENGTHS.fullmatch(key) and isinstance(beside.get(key), h5py.Dataset)]
+    for found, attributes in [*stated, *((scale, scale.attrs) for scale in (*scales, *named))]:
+        try:
+            lengths = np.asarray(found[()] if isinstance(found, h5py.Dataset) else found, np.float64)
+        except (TypeError, ValueError):
+            continue
+        unit = attributes.get("units", attributes.get("wavelength_units"))
+        unit = unit.decode("latin1") if isinstance(unit, bytes) else unit
+        in_nm = [in_nanometres(length, unit if isinstance(unit, str) else None) for length in lengths.ravel().tolist()]
+        if len(in_nm) == count and None not in in_nm:
+            return tuple(in_nm)
+    return ()
 
 
 def _limits(dtype: np.dtype) -> tuple[int, int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.io import loadmat, whosmat
 from scipy.io.matlab import MatReadError
 
 from segapp.errors import InputError
-from segapp.scenes.arrays import Layout, Variable, bands_first, choose_variable, decoded, describe
+from segapp.scenes.arrays import Layout, Variable, band_axis, choose_variable, decoded, describe
 from segapp.scenes.hdf5 import HDF5_ERRORS, Hdf5Raster, own_items, refuse_other_files
 from segapp.scenes.raster import Raster
 
@@ -64,6 +65,12 @@ def open_mat(path: Path, variable: str | None, layout: Layout | None) -> Raster:
         variables = list_variables(path)
     except MAT_ERRORS as error:
         raise InputError(f"{path}: cannot be read as a MAT file ({error}); save it again from MATLAB") from None
+    structs = [name for name, found in variables.items() if found.kind == "struct"]
+    if structs and (variable is None or variable not in variables):
+        for struct_name in structs:
+            variables |= {
+                name: describe(array.shape, array.dtype) for name, array in _fields(path, struct_name).items()
+            }
     name = choose_variable(path, variables, variable)
     return decoded(f"{path}:{name}", variables[name], layout, lambda: _load(path, name))
 
@@ -139,7 +146,8 @@ def _element(data: bytes, offset: int, order: Literal["<", ">"]) -> tuple[int, i
 def _load(path: Path, name: str) -> np.ndarray:
     try:
         # in the type it is stored in, often a smaller one than its class: the raster casts what it reads
-        array = loadmat(path, variable_names=[name])[name]
+        found = loadmat(path, variable_names=[name])
+        array = found[name] if name in found else _fields(path, name.partition(".")[0])[name]
     except MAT_ERRORS as error:
         raise InputError(f"{path}: '{name}' cannot be read ({error}); save it again from MATLAB") from None
     if np.iscomplexobj(array):
@@ -147,21 +155,49 @@ def _load(path: Path, name: str) -> np.ndarray:
     return array
 
 
+def _fields(path: Path, name: str) -> dict[str, np.ndarray]:
+    """The arrays of numbers in the fields of a struct, and in those of structs in it, by name: "s.data"."""
+    found: dict[str, np.ndarray] = {}
+
+    def add(prefix: str, value: Any) -> None:
+        if isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
+            value = value.item()
+        for field in getattr(value, "_fieldnames", ()):
+            add(f"{prefix}.{field}", getattr(value, field))
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            found[prefix] = value
+
+    try:
+        add(name, loadmat(path, variable_names=[name], struct_as_record=False)[name])
+    except MAT_ERRORS as error:
+        raise InputError(f"{path}: '{name}' cannot be read ({error}); save it again from MATLAB") from None
+    return found
+
+
 def _open_hdf5_based(path: Path, variable: str | None, layout: Layout | None) -> Raster:
     try:
         with h5py.File(path, "r", locking=False) as file:
             # MATLAB writes its name into a block before the HDF5 part, and a class to each variable
             reverse = file.userblock_size > 0
-            variables = {n: _described(i, reverse) for n, i in own_items(file) if not n.startswith("#")}
+            variables = {n: _described(i, reverse) for n, i in _with_fields(file) if not n.startswith("#")}
             name = choose_variable(path, variables, variable)
-            refuse_other_files(path, file[name])
-            reverse = reverse or "MATLAB_class" in file[name].attrs
+            stored = name if name in file else name.replace(".", "/")
+            refuse_other_files(path, file[stored])
+            reverse = reverse or "MATLAB_class" in file[stored].attrs
     except HDF5_ERRORS as error:
         raise InputError(f"{path}: cannot be read as a MAT file ({error}); save it again from MATLAB") from None
     chosen = variables[name]
     assert chosen.dtype is not None
-    first = bands_first(f"{path}:{name}", chosen.shape, layout)
-    return Hdf5Raster(path, name, chosen.shape, chosen.dtype, first, reversed_axes=reverse)
+    axis = band_axis(f"{path}:{name}", chosen.shape, layout)
+    return Hdf5Raster(path, stored, chosen.shape, chosen.dtype, axis, reversed_axes=reverse)
+
+
+def _with_fields(group: h5py.Group, inside: str = "") -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    """Name and content of each variable, and of each field of a struct, named as MATLAB does: "s.data"."""
+    for name, item in own_items(group):
+        yield f"{inside}{name}", item
+        if isinstance(item, h5py.Group) and not name.startswith("#"):
+            yield from _with_fields(item, f"{inside}{name}.")
 
 
 def _described(item: h5py.Group | h5py.Dataset, reverse: bool) -> Variable:

@@ -8,7 +8,9 @@ from segapp.errors import InputError
 from segapp.scenes import arrays, hdf5, mat, picture
 from segapp.scenes.arrays import Layout
 from segapp.scenes.geotiff import RasterioRaster
+from segapp.scenes.local import require_local
 from segapp.scenes.raster import Raster
+from segapp.scenes.stack import open_pages
 
 _FORMATS = {
     ".mat": mat.open_mat,
@@ -44,6 +46,7 @@ def open_raster(
 
 
 def _open(path: Path, variable: str | None, layout: Layout | None, indexed: bool) -> Raster:
+    require_local(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path")
     if not path.is_file():
@@ -59,4 +62,5 @@ def _open(path: Path, variable: str | None, layout: Layout | None, indexed: bool
         if not indexed and not picture.loses_depth(path):
             return picture.open_picture(path)
         picture.require_complete(path)
-    return RasterioRaster(path)
+    raster = RasterioRaster(path)
+    return raster if raster.pages == 1 else open_pages(path, raster.pages)

@@ -43,7 +43,7 @@ def slow_to_read(file: Path, tile: int) -> bool:
         block_height, block_width = dataset.block_shapes[0]
         count, compressed = dataset.count, dataset.compression is not None
     height, width = raster.shape
-    if block_width < width or height * width * count * raster.dtype.itemsize <= CACHE_BYTES:
+    if raster.pages > 1 or block_width < width or height * width * count * raster.dtype.itemsize <= CACHE_BYTES:
         return False
     rows = min(height, round_up(tile + block_height - 1, block_height))  # of the strips that a window touches
     if rows * width * count * raster.dtype.itemsize <= _HELD_BYTES:

@@ -59,8 +59,8 @@ class ImageRules(Strict):
     reader: CubeReader = "h5py"
     """With "tensorflow-io" the scenes that a training cuts patches from stay in their HDF5 or MAT v7.3 files and are
     read within TensorFlow's graph, the same to the bit: for large cubes that are stored uncompressed."""
-    layout: Literal["CHW", "HWC"] | None = None
-    """The order of an array file's axes, where the shapes do not tell."""
+    layout: Literal["CHW", "HWC", "HCW"] | None = None
+    """The order of an array file's axes, rows (H), columns (W) and bands (C), where shapes leave it open."""
     nodata: float | None = None
     """A value that means "no data", in addition to the file's own; in 8-bit images where all bands have it."""
     mask_band: BandChoice | None = None

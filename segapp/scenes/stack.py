@@ -49,6 +49,25 @@ def open_stack(
     )
 
 
+def open_pages(path: Path, count: int) -> Raster:
+    """The pages of a TIFF, one band each, as the bands of one raster.
+
+    Raises InputError where they are no bands of one image: of several sizes, types or numbers of bands.
+    """
+    pages = [RasterioRaster(path, page) for page in range(1, count + 1)]
+    kinds = [f"{page.shape[0]}x{page.shape[1]}x{len(page.band_names)} {page.dtype}" for page in pages]
+    if len(set(kinds)) > 1 or len(pages[0].band_names) > 1:
+        listed = ", ".join(f"{number} is {kind}" for number, kind in enumerate(kinds[:3], 1))
+        raise InputError(
+            f"{path}: has {count} pages that are not bands of one image (page {listed}{', ...' if count > 3 else ''}); "
+            f"save one page (rio convert GTIFF_DIR:1:{path.name} page.tif)"
+        )
+    raster = StackedRaster(pages)
+    raster.path = str(path)
+    raster.remarks = (*pages[0].remarks, f"its {count} pages are read as {count} bands")
+    return raster
+
+
 def same_grid(one: Raster, other: Raster) -> bool:
     """Whether the pixels of two rasters lie on each other: same shape and, where both have one, same CRS and transform.
 

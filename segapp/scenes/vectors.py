@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from rasterio.warp import transform_bounds
 from segapp.classes import ClassTable
 from segapp.errors import InputError
 from segapp.scenes.geotiff import without_warnings
+from segapp.scenes.local import require_local
 from segapp.scenes.raster import Georeference
 from segapp.scenes.rules import LabelRules
 from segapp.windows import Window
@@ -39,19 +41,26 @@ VECTOR_ERRORS = (
 _UNLABELLED = np.iinfo(np.int32).min
 
 
-def layer_information(path: Path, layer: str | int | None = None) -> dict[str, Any]:
-    """What pyogrio tells of a layer, by name or number: "crs", "fields", "total_bounds", ...
+def layer_information(path: Path, layer: str | None = None, *, remedy: str) -> tuple[str | None, dict[str, Any]]:
+    """The name of a layer, and what pyogrio finds of it: "crs", "fields", "total_bounds", ...
 
-    Raises InputError when the file is missing, holds no vectors or has no such layer.
+    Without `layer` it is the only one that has geometries. Raises InputError when the file is missing, holds no vectors
+    or has no such layer, and with `remedy` where several have geometries.
     """
+    require_local(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
     try:
         with without_warnings(RuntimeWarning):
-            return pyogrio.read_info(path, layer=layer)
+            layers = pyogrio.list_layers(path).tolist()
+            names = [str(name) for name, kind in layers if kind is not None] or [str(name) for name, _ in layers]
+            if layer is None and len(names) > 1:
+                listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+                raise InputError(f"{path}: has several layers with geometries; {remedy}: {listed}")
+            chosen = layer or (names[0] if names else None)
+            return chosen, pyogrio.read_info(path, layer=chosen)
     except DataLayerError:
-        layers = ", ".join(str(name) for name, _ in pyogrio.list_layers(path))
-        raise InputError(f"{path}: has no layer '{layer}'; set 'layer' to one of: {layers}") from None
+        raise InputError(f"{path}: has no layer '{layer}'; set 'layer' to one of: {', '.join(names)}") from None
     except (DataSourceError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as vectors ({error}); give GeoJSON, GPKG or a shapefile") from None
 
@@ -108,7 +117,9 @@ class VectorLabels:
         self._rules = rules
         self._shape = shape
         self._classes = classes
-        information = layer_information(path, rules.layer)
+        self._layer, information = layer_information(
+            path, rules.layer, remedy="set 'layer' of the labels to the one with the classes"
+        )
         if georeference is None or georeference.crs is None:
             raise InputError(
                 f"{image_path}: has no CRS, so the vectors of {path} cannot be placed on it; "
@@ -154,7 +165,7 @@ class VectorLabels:
             with without_warnings(RuntimeWarning):
                 _, _, wkb, (values,) = pyogrio.raw.read(
                     self.path,
-                    layer=self._rules.layer,
+                    layer=self._layer,
                     columns=[self._attribute],
                     bbox=bounds if bounds[0] <= bounds[2] else None,  # across the date line
                     force_2d=True,
@@ -185,10 +196,24 @@ class VectorLabels:
                 unknown[str(value)] = unknown.get(str(value), 0) + 1
                 continue
             ids.append(int(number))
-        if unknown:
-            listed = ", ".join(f"'{value}' ({count} features)" for value, count in list(unknown.items())[:8])
+        if any(_as_utf8(value) in id_of_name for value in unknown):
+            encoding = Path(self.path).with_suffix(".cpg")
             raise InputError(
-                f"{self.path}: field '{self._attribute}' holds what is neither a class name nor an id: {listed}; "
+                f"{self.path}: its text is UTF-8, but no .cpg file states it; write UTF-8 into {encoding.name}"
+            )
+        if unknown:
+            listed = ", ".join(f"'{value}' ({count} features)" for value, count in list(unknown.items())[:3])
+            listed += f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+            raise InputError(
+                f"{self.path}: field '{self._attribute}' holds neither class names nor ids: {listed}; "
                 f"classes: {', '.join(self._classes.names)}"
             )
         return np.array(ids, np.int32)
+
+
+def _as_utf8(text: str) -> str | None:
+    """UTF-8 text that was read as Latin-1 or as Windows' Western European, as it was meant."""
+    for encoding in ("cp1252", "latin-1"):
+        with suppress(UnicodeError):
+            return text.encode(encoding).decode("utf-8")
+    return None

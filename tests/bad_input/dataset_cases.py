@@ -195,19 +195,19 @@ CASES = [
         (f"labels.npy: the labels are {COLUMNS}x{ROWS} pixels, but the image", f"is {ROWS}x{COLUMNS}; give labels of"),
     ),
     Case(
-        "labels elsewhere", tiff("labels.tif", labels(), west=9e5), INSPECT, ("labels.tif: does not overlap the grid",)
+        "labels elsewhere", tiff("labels.tif", labels(), west=9e5), INSPECT, ("labels.tif: does not overlap the image",)
     ),
     Case(
         "labels in another CRS",
         tiff("labels.tif", labels(), crs="EPSG:32610"),
         INSPECT,
-        ("labels.tif: does not overlap the grid", "give files of one place"),
+        ("labels.tif: does not overlap the image", "give files of one place"),
     ),
     Case(
         "labels in degrees",
         tiff("labels.tif", labels(), crs="EPSG:4326"),
         INSPECT,
-        ("labels.tif: does not overlap the grid",),
+        ("labels.tif: does not overlap the image",),
     ),
     Case(
         "labels all ignored",

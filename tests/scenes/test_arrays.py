@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segapp.errors import InputError
-from segapp.scenes.arrays import Layout, bands_first
+from segapp.scenes.arrays import Layout, band_axis
 from segapp.scenes.open import open_raster
 
 from .format_checks import FormatChecks, noise, read_whole
@@ -62,38 +62,51 @@ class TestCompressedNpz(FormatChecks):
 
 
 @pytest.mark.parametrize(
-    ("shape", "first"),
-    [((7, 9393, 5642), True), ((128, 128, 48), False), ((512, 512, 1), False), ((1, 512, 300), True), ((12, 9), False)],
-)
-def test_band_axis_is_told_from_the_shape(shape: tuple[int, ...], first: bool) -> None:
-    assert bands_first("scene.mat", shape, None) is first
+    ("shape", "axis"),
+    [
+        ((7, 9393, 5642), 0), ((128, 128, 48), 2), ((512, 512, 1), 2), ((1, 512, 300), 0), ((12, 9), None),
+        ((610, 340, 103), 2), ((200, 1200, 900), 0), ((48, 512, 512), 0),
+    ],
+)  # fmt: skip
+def test_the_band_axis_follows_from_the_shape(shape: tuple[int, ...], axis: int | None) -> None:
+    assert band_axis("scene.mat", shape, None) == axis
 
 
-@pytest.mark.parametrize("shape", [(48, 128, 64), (6, 256, 6), (256, 6, 256), (4, 4, 4), (145, 145, 200)])
-def test_ambiguous_shape_is_refused_until_the_layout_is_stated(shape: tuple[int, int, int]) -> None:
-    expected = rf"scene\.mat: which axis of {'x'.join(map(str, shape))} holds the bands .*; state layout = \"HWC\""
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (48, 128, 64), (6, 256, 6), (256, 6, 256), (4, 4, 4), (145, 145, 200),
+        (20, 300, 200), (200, 300, 20), (100, 66, 100), (150, 66, 400),  # strips, and lines x bands x samples
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("layout", ["HWC", "CHW", "HCW"])
+def test_a_shape_that_leaves_it_open_is_refused_until_the_layout_is_stated(
+    tmp_path: Path, shape: tuple[int, int, int], layout: Layout
+) -> None:
+    expected = rf"s\.npy: which axis of {'x'.join(map(str, shape))} holds the bands .*; set layout = \"HWC\""
+    np.save(tmp_path / "s.npy", np.zeros(shape, np.uint8))
     with pytest.raises(InputError, match=expected):
-        bands_first("scene.mat", shape, None)
-    assert bands_first("scene.mat", shape, "CHW") and not bands_first("scene.mat", shape, "HWC")
+        open_raster(tmp_path / "s.npy")
+    raster = open_raster(tmp_path / "s.npy", layout=layout)
+    found = {"H": raster.shape[0], "W": raster.shape[1], "C": len(raster.band_names)}
+    assert tuple(found[axis] for axis in layout) == shape
 
 
 @given(st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40)))
-def test_layout_that_is_told_does_not_depend_on_the_order_of_axes(shape: tuple[int, int, int]) -> None:
-    def told(axes: tuple[int, ...]) -> bool | None:
+def test_the_band_axis_of_a_mirrored_shape_is_the_mirrored_axis(shape: tuple[int, int, int]) -> None:
+    def found(axes: tuple[int, ...]) -> int | None:
         try:
-            return bands_first("", axes, None)
+            return band_axis("", axes, None)
         except InputError:
             return None
 
-    mirrored = {True: False, False: True, None: None}
-    assert told(shape) == mirrored[told((shape[1], shape[2], shape[0]))] or told(shape) is not True
-    assert told(shape) == told(shape[::-1]) if told(shape) is None else told(shape[::-1]) is not told(shape)
+    assert found(shape) == {0: 2, 2: 0, None: None}[found(shape[::-1])]
 
 
 def test_wrong_layout_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "scene.npy", noise())
     layout: Layout = "WHC"  # type: ignore[assignment]
-    with pytest.raises(InputError, match=r'scene\.npy: layout is "HWC" or "CHW", not "WHC"; change it'):
+    with pytest.raises(InputError, match=r'scene\.npy: layout is "HWC", "CHW" or "HCW", not "WHC"; change it'):
         open_raster(tmp_path / "scene.npy", layout=layout)
 
 

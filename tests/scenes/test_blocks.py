@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from segapp.classes import ClassTable
 from segapp.errors import InputError
 from segapp.scenes.blocks import ROLES, Block, block_windows, divide
+from segapp.scenes.label_ids import BandOfIds
 from segapp.scenes.labels import RasterLabels
 from segapp.scenes.memory import ArrayRaster
 from segapp.scenes.raster import Georeference
@@ -59,7 +60,7 @@ def scene(shape: tuple[int, int]) -> RasterScene:
     rng = np.random.default_rng(0)
     grid = Georeference("EPSG:32633", (10.0, 0.5, 500_000.0, 0.25, -10.0, 6_000_000.0))
     image = ArrayRaster("image", rng.integers(0, 99, (*shape, 2)), georeference=grid)
-    labels = RasterLabels(ArrayRaster("labels", rng.integers(0, 2, shape)), 0)
+    labels = RasterLabels(ArrayRaster("labels", rng.integers(0, 2, shape)), BandOfIds(0))
     classes = ClassTable.model_validate({"classes": [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}]})
     return RasterScene("field", image, ImageRules(), ("image",), None, labels, classes)
 
