@@ -47,7 +47,9 @@ class ClassList(Strict):
         if self.file is not None:
             listed = read_class_csv(toml.parent / self.file)
             classes, ignore = listed.classes, (*listed.ignore, *ignore)
-        if self.nodata is not None:  # an id that is named as "no data" has no data in the labels either
+        if self.nodata is not None and self.nodata not in {
+            c.id for c in classes
+        }:  # an id that is named as "no data" has no data in the labels either
             ignore = (*ignore, self.nodata)
         data = {"classes": [c.model_dump() for c in classes], "ignore": ignore, "nodata": self.nodata}
         return validate(ClassTable, data, f"{toml}: classes")

@@ -20,7 +20,7 @@ from rasterio.errors import RasterioError
 from segapp.classes import ClassTable
 from segapp.errors import InputError
 from segapp.maps.partial import PartialFile
-from segapp.maps.pixel_area import hectares_of_a_pixel
+from segapp.maps.pixel_area import hectares_by_row
 from segapp.scenes.geotiff import open_quietly
 from segapp.scenes.raster import Georeference
 from segapp.windows import grid, whole
@@ -37,9 +37,9 @@ def write_polygons(classes_file: Path, file: Path, classes: ClassTable, minimum_
 
     Areas are joined by pixel edges. Those of fewer than `minimum_pixels` go to their largest neighbour (GDAL's sieve),
     so that the total stays; what has only "no data" around it stays as small as it is. "No data" is no polygon. The
-    layer "classes" has the fields class_id, class_name, pixels and, in a projected CRS, hectares. GeoPackage keeps the
-    map's CRS; GeoJSON is in WGS 84 (RFC 7946). Without a CRS, coordinates are those of the map's transform, without
-    that too column and row.
+    layer "classes" has the fields class_id, class_name, pixels and, where the CRS gives areas, hectares. GeoPackage
+    keeps the map's CRS; GeoJSON is in WGS 84 (RFC 7946). Without a CRS, coordinates are those of the map's transform,
+    without that too column and row.
 
     Memory grows with the polygons, about 1.5 kB each, and when sieving by a byte a pixel. Raises InputError when
     `classes_file` is no map of `classes` or `file` cannot be made, OSError when it cannot be written.
@@ -121,7 +121,9 @@ class _PackageLayer:
         self._classes = classes
         self._crs = source.crs.to_wkt() if source.crs else None
         self._transform = tuple(source.transform)[:6]
-        self._hectares = hectares_of_a_pixel(Georeference(self._crs, self._transform))
+        by_row = hectares_by_row(Georeference(self._crs, self._transform), source.shape)
+        # of a column from the first row down to each edge between rows
+        self._hectares_above = None if by_row is None else np.concatenate([[0], np.cumsum(by_row)])
 
     def write(self, polygons: np.ndarray, indexes: np.ndarray) -> None:
         """Add (N,) polygons in columns and rows with their (N,) network indexes; the first call makes the layer."""
@@ -131,8 +133,12 @@ class _PackageLayer:
             "class_name": np.array(self._classes.names, object)[indexes],
             "pixels": pixels,
         }
-        if self._hectares is not None:
-            columns["hectares"] = pixels * self._hectares
+        above = self._hectares_above
+        if above is not None:  # with areas for rows, all edges being those of pixels, areas are those of the land
+            rows_as_areas = shapely.transform(
+                polygons, lambda p: np.column_stack([p[:, 0], above[p[:, 1].astype(int)]])
+            )
+            columns["hectares"] = shapely.area(rows_as_areas)
         a, b, c, d, e, f = self._transform
         located = shapely.transform(polygons, lambda points: points @ np.array([[a, d], [b, e]]) + (c, f))
         raw.write(

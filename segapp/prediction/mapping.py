@@ -16,7 +16,7 @@ from segapp.data.comparison import unlike
 from segapp.errors import InputError
 from segapp.inference.predictor import Predictor, most_probable
 from segapp.maps.layers import Layer, layer_file, values_of
-from segapp.maps.pixel_area import hectares_of_a_pixel
+from segapp.maps.pixel_area import hectares_by_row
 from segapp.maps.polygons import write_polygons
 from segapp.maps.record import ClassArea, MapRecord, record_file, write_record
 from segapp.maps.writers import MapWriter, open_writer
@@ -75,7 +75,7 @@ def map_scene(
                     cog=settings.cog,
                 )
                 stack.callback(writers[layer].abandon)
-            counts = _write(predictor, scene, area, writers, spec, advance)
+            counts, hectares = _write(predictor, scene, area, writers, spec, advance)
             if not counts[: len(spec.classes)].any():
                 raise InputError(f"{file}: holds no valid pixel to map; check nodata, the bands and the area")
             for writer in writers.values():
@@ -85,7 +85,7 @@ def map_scene(
                 write_polygons(writers["classes"].temporary, target, spec.classes, settings.minimum_pixels)
                 stack.callback(target.unlink, missing_ok=True)
             notes += [f"{file}: {remark}" for remark in scene.remarks]
-            record = _record_of(file, output, scene, spec, counts, made_with, notes)
+            record = _record_of(file, output, spec, counts, hectares, made_with, notes)
             write_record(output, record)  # before the map has its name: one without a record is somebody else's
             stack.callback(record_file(output).unlink, missing_ok=True)
             for writer in writers.values():
@@ -97,20 +97,19 @@ def map_scene(
 def _record_of(
     file: Path,
     output: Path,
-    scene: Scene,
     spec: ModelSpec,
     counts: np.ndarray,
+    hectares: np.ndarray | None,
     made_with: Mapping[str, Any],
     notes: Sequence[str],
 ) -> MapRecord:
-    """The record of a map with so many pixels of each network index, (256,)."""
-    hectares = hectares_of_a_pixel(scene.georeference)
+    """The record of a map with so many pixels, and hectares where they are known, of each network index, (256,)."""
     return MapRecord(
         scene=str(file),
         map=str(output),
         classes=tuple(
-            ClassArea(id=c.id, name=c.name, pixels=int(n), hectares=None if hectares is None else float(n) * hectares)
-            for c, n in zip(spec.classes.classes, counts, strict=False)
+            ClassArea(id=c.id, name=c.name, pixels=int(n), hectares=None if hectares is None else float(hectares[i]))
+            for i, (c, n) in enumerate(zip(spec.classes.classes, counts, strict=False))
         ),
         nodata_pixels=int(counts[IGNORED_INDEX]),
         made_with=dict(made_with),
@@ -125,9 +124,10 @@ def _write(
     writers: Mapping[Layer, MapWriter],
     spec: ModelSpec,
     advance: Callable[[int, int], None],
-) -> np.ndarray:
-    """Map the area into the writers; returns pixels by network index, (256,) int64."""
-    counts = np.zeros(256, np.int64)
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Map the area into the writers; returns pixels and, where they are known, hectares by network index, (256,)."""
+    counts, hectares = np.zeros(256, np.int64), np.zeros(256)
+    of_a_pixel = hectares_by_row(scene.georeference, scene.shape)
     total = area.window.height * area.window.width
     only_classes = set(writers) == {"classes"}
 
@@ -136,6 +136,9 @@ def _write(
             assert probabilities is not None
             indexes = most_probable(probabilities)
         counts[:] += np.bincount(indexes.ravel(), minlength=256)
+        if of_a_pixel is not None:
+            weights = np.repeat(of_a_pixel[window.row : window.row_stop], window.width)
+            hectares[:] += np.bincount(indexes.ravel(), weights, minlength=256)
         place = window.relative_to(area.window)
         for layer, writer in writers.items():
             writer.write(place, values_of(layer, indexes, probabilities, spec.classes))
@@ -148,7 +151,9 @@ def _write(
             if outside is not None:
                 found[~outside] = IGNORED_INDEX if only_classes else np.nan
             submit(write, window, *((found, None) if only_classes else (None, found)))
-    return counts
+    if of_a_pixel is not None and np.ptp(of_a_pixel) == 0:  # without the rounding of sums
+        hectares = counts * of_a_pixel[0]
+    return counts, None if of_a_pixel is None else hectares
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from segapp.classes import IGNORED_INDEX, ClassTable
 from segapp.evaluation.confusion import ConfusionMatrix
 from segapp.evaluation.report import Evaluation, Scores
 from segapp.inference.predictor import Predictor, most_probable
-from segapp.maps.pixel_area import hectares_of_a_pixel
+from segapp.maps.pixel_area import hectares_by_row
 from segapp.reporting.calibration import Calibration, Reliability
 from segapp.scenes.scene import Scene
 from segapp.windows import Window, whole
@@ -70,15 +70,20 @@ def measure(
             labels = reference[window.slices]
             scored = (labels != IGNORED_INDEX) & (found != IGNORED_INDEX)
             calibration.add(probabilities.max(axis=-1)[scored], found[scored] == labels[scored])
-        before = evaluation.matrix.counts
         evaluation.add(reference, prediction)
-        added = evaluation.matrix.counts - before
-        pixel = hectares_of_a_pixel(scene.georeference)
+        by_row = hectares_by_row(scene.georeference, scene.shape)
         if hectares is not None:
-            hectares = None if pixel is None else hectares + pixel * np.array([added.sum(axis=1), added.sum(axis=0)])
+            hectares = None if by_row is None else hectares + _areas(reference, prediction, by_row, len(classes))
         patches += _patches(number, classes, reference, prediction)
         advance()
     return Measured(evaluation.scores(), calibration.reliability(), hectares, tuple(patches))
+
+
+def _areas(reference: np.ndarray, prediction: np.ndarray, by_row: np.ndarray, classes: int) -> np.ndarray:
+    """(2, K) hectares of each class over the scored pixels, by reference and by prediction."""
+    scored = (reference != IGNORED_INDEX) & (prediction != IGNORED_INDEX)
+    weights = np.broadcast_to(by_row[:, np.newaxis], scored.shape)[scored]
+    return np.array([np.bincount(found[scored], weights, minlength=classes) for found in (reference, prediction)])
 
 
 def classes_in(probabilities: np.ndarray, renumbered: np.ndarray | None) -> np.ndarray:

@@ -136,7 +136,7 @@ def area_section(scores: ScoreTable, hectares: np.ndarray | None, palette: Palet
     ]
     lead = f"In {unit}, over the {scores.pixels:,} pixels that have a label and a prediction."
     if hectares is None:
-        lead += " Not in hectares: that takes scenes in a projected coordinate system."
+        lead += " Not in hectares: that takes scenes with a coordinate reference system."
     chart = Chart(
         figures.areas([row.name for row in scores.classes], values, unit, palette),
         f"Bar chart of the area of each class in {unit}, by reference and by prediction; the table holds all numbers.",

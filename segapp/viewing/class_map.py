@@ -13,7 +13,7 @@ import numpy as np
 from segapp.classes import ClassTable
 from segapp.errors import InputError
 from segapp.maps.layers import Layer, layer_file
-from segapp.maps.pixel_area import hectares_of_a_pixel
+from segapp.maps.pixel_area import hectares_by_row
 from segapp.scenes.geotiff import RasterioRaster
 from segapp.scenes.open import open_raster
 from segapp.scenes.raster import Raster
@@ -53,10 +53,9 @@ class ClassMap:
             )
         self.name = file.name
         self._shown = _on_grid(raster, scene)
-        pixels = _count(raster)
-        hectares = hectares_of_a_pixel(raster.georeference)
+        pixels, hectares = _count(raster)
         self.areas = tuple(
-            ClassArea(entry, n := pixels.get(entry.id, 0), None if hectares is None else n * hectares)
+            ClassArea(entry, pixels.get(entry.id, 0), None if hectares is None else hectares.get(entry.id, 0.0))
             for entry in legend_of(file, raster, pixels, known)
         )
         self.tiles = Tiles(self._shown, "mode")
@@ -108,25 +107,35 @@ class ClassMap:
         return [{"name": name, "value": number} for name, number in zip(names, numbers, strict=True)]
 
 
-def _count(raster: Raster) -> dict[int, int]:
-    """How many valid pixels have each value."""
+def _count(raster: Raster) -> tuple[dict[int, int], dict[int, float] | None]:
+    """How many valid pixels have each value, and how many hectares those are where the CRS gives areas."""
     counts: dict[int, int] = {}
+    hectares: dict[int, float] = {}
+    of_a_pixel = hectares_by_row(raster.georeference, raster.shape)
     for window in grid(whole(raster.shape), _ROWS, raster.shape[1]):
         values, valid = raster.read(window, [0])[..., 0], raster.valid(window, [0])
-        if not valid.all():
-            values = values[valid]
+        rows = 0.0 if of_a_pixel is None else of_a_pixel[window.row : window.row_stop, np.newaxis]
+        weights = np.broadcast_to(rows, values.shape)
+        if not (kept := valid & (values == values)).all():
+            values, weights = values[kept], weights[kept]
         if values.dtype == np.uint8:
-            found = np.bincount(values.ravel(), minlength=256)
-            pairs = zip(range(256), found.tolist(), strict=True)
+            numbers, inverse = np.arange(256), values.ravel()
         else:
-            numbers, found = np.unique(values[values == values], return_counts=True)
-            pairs = zip(numbers.tolist(), found.tolist(), strict=True)
-        for value, n in pairs:
+            numbers, inverse = np.unique(values, return_inverse=True)
+        found = np.bincount(inverse.ravel(), minlength=len(numbers))
+        areas = np.bincount(inverse.ravel(), weights.ravel(), minlength=len(numbers))
+        for value, n, area in zip(numbers.tolist(), found.tolist(), areas.tolist(), strict=True):
             if n:
                 counts[value] = counts.get(value, 0) + n
+                hectares[value] = hectares.get(value, 0.0) + area
         if len(counts) > _MOST_CLASSES or any(value != int(value) for value in counts):
             raise InputError(f"{raster.path}: holds measurements and no classes; give the class map that predict wrote")
-    return {int(value): n for value, n in counts.items()}
+    by_id = {int(value): n for value, n in counts.items()}
+    if of_a_pixel is None:
+        return by_id, None
+    if np.ptp(of_a_pixel) == 0:  # without the rounding of sums
+        return by_id, {value: n * float(of_a_pixel[0]) for value, n in by_id.items()}
+    return by_id, {int(value): area for value, area in hectares.items()}
 
 
 def _on_grid(raster: Raster, scene: Raster) -> Raster:

@@ -152,7 +152,7 @@ CASES = [
     Case("band 0", _image("bands = [0, 1, 2]"), INSPECT, ("asks for band 0, but there are 3, counted from 1",)),
     Case("band repeated", _image("bands = [1, 2, 2]"), INSPECT, ("bands: 2 is given twice",)),
     Case(
-        "band names repeated in the file", _names_in_the_file("a", "b", "A"), TRAIN, ("bands: two bands are named 'A'",)
+        "band names repeated in the file", _names_in_the_file("a", "b", "A"), TRAIN, ("bands: two bands are named 'a'",)
     ),
     Case(
         "band scale of 0", _image("scale = 0"), TRAIN, ("dataset.toml: bands: 'blue' has the scale 0 and the offset",)
@@ -166,7 +166,7 @@ CASES = [
     Case(
         "unknown resampling", _image('resampling = "best"'), INSPECT, ("image.resampling: input should be 'nearest'",)
     ),
-    Case("unknown layout", _image('layout = "WHC"'), INSPECT, ("image.layout: input should be 'CHW' or 'HWC'",)),
+    Case("unknown layout", _image('layout = "WHC"'), INSPECT, ("image.layout: input should be 'CHW', 'HWC' or 'HCW'",)),
     Case("quality without a rule", _image("quality = { band = 1 }"), INSPECT, ("either 'bits' or 'classes'",)),
     Case("quality of no band", _image("quality = { bits = [1] }"), INSPECT, ("'quality' names no band; add 'band'",)),
     Case(
@@ -235,7 +235,7 @@ CASES = [
         ("labels.geojson: cannot be read as vectors",),
     ),
     Case("polygons of another field", _polygons(_polygon(1), 'attribute = "id"'), INSPECT, ("has no field 'id'; set",)),
-    Case("polygons of no class", _polygons(_polygon("sea")), INSPECT, ("neither a class name nor an id: 'sea' (1 f",)),
+    Case("polygons of no class", _polygons(_polygon("sea")), INSPECT, ("neither class names nor ids: 'sea' (1 f",)),
     Case("polygons in metres", _polygons(_polygon(1, crs=None)), INSPECT, ("its coordinates are no degrees, though",)),
     Case(
         "polygons of another layer", _polygons(_polygon(1), 'layer = "x"'), INSPECT, ("has no layer 'x'; set 'layer'",)

@@ -170,7 +170,7 @@ CASES = [
         _LOOK,
         (
             "bands: 'blue' has the scale nan",
-            "give the",
+            "give those of the sensor",
         ),
     ),
     Case("description of an endless offset", _first_band(offset=_INF), _LOOK, ("has the scale 1 and the offset inf",)),

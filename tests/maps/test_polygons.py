@@ -22,6 +22,7 @@ from rasterio.warp import transform as transform_points
 from segapp.classes import ClassTable, SegClass
 from segapp.errors import InputError
 from segapp.maps import polygons
+from segapp.maps.pixel_area import hectares_by_row
 from segapp.maps.polygons import write_polygons
 from segapp.scenes.raster import Georeference
 from segapp.windows import Window
@@ -106,10 +107,23 @@ def test_hectares_honour_the_unit_of_the_crs(tmp_path):
     assert fields["hectares"].item() == pytest.approx(10_000 * (1200 / 3937) ** 2 / 10_000)
 
 
-@pytest.mark.parametrize("georeference", [None, Georeference(CRS.from_epsg(4326).to_wkt(), (0.1, 0, 7, 0, -0.1, 50))])
-def test_there_are_no_hectares_where_pixels_have_no_area(tmp_path, georeference):
-    _, fields = read(polygons_of(tmp_path, made_up("classes", (5, 5)), georeference=georeference))
+def test_there_are_no_hectares_where_pixels_have_no_area(tmp_path):
+    _, fields = read(polygons_of(tmp_path, made_up("classes", (5, 5)), georeference=None))
     assert list(fields) == ["class_id", "class_name", "pixels"]
+
+
+@pytest.mark.parametrize(("crs", "pixel", "y"), [(4326, 0.1, 60), (3857, 10_000, 9e6)])
+def test_hectares_are_those_of_the_land_row_by_row(tmp_path, crs, pixel, y):
+    place = Georeference(CRS.from_epsg(crs).to_wkt(), (pixel, 0, 0, 0, -pixel, y))
+    ids = np.random.default_rng(0).choice(np.array([1, 2, 200], np.uint8), (30, 40))
+    ids[3:9, 5:20] = ids[20:28, 2:30] = 2  # with holes
+    ids[22:24, 7:9] = 200
+    _, fields = read(polygons_of(tmp_path, ids, georeference=place))
+    by_row = hectares_by_row(place, ids.shape)
+    assert np.ptp(by_row) > 0.01 * by_row.mean()
+    for value in (1, 2, 200):
+        expected = ((ids == value) * by_row[:, None]).sum()
+        assert fields["hectares"][fields["class_id"] == value].sum() == pytest.approx(expected)
 
 
 def test_geojson_is_in_degrees_as_rfc_7946_wants(tmp_path):

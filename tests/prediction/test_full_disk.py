@@ -15,7 +15,7 @@ import numpy as np
 from segapp.errors import InputError
 from segapp.maps.partial import PartialFile
 from segapp.windows import grid, whole
-from tests.prediction.test_writers import made_up, read, start
+from tests.maps.test_writers import made_up, read, start
 
 folder, name, layer, foresee = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] == "foresee"
 limits = [float(limit) for limit in sys.argv[5:]]
