@@ -18,6 +18,7 @@ from segapp.maps.attribute_table import rgb_of, write_class_names
 from segapp.maps.geotiff_file import require_complete
 from segapp.maps.layers import Layer, format_of
 from segapp.maps.partial import PartialFile
+from segapp.scenes.control_points import ControlPoints
 from segapp.scenes.geotiff import open_quietly
 from segapp.scenes.raster import Georeference
 from segapp.windows import Window
@@ -41,6 +42,7 @@ class GeoTiffWriter(PartialFile):
         classes: ClassTable,
         tags: Mapping[str, str],
         translate: Callable[[Path, Path], None] | None = None,
+        control_points: ControlPoints | None = None,
     ) -> None:
         super().__init__(file)
         self._layer: Layer = layer
@@ -54,6 +56,8 @@ class GeoTiffWriter(PartialFile):
                 self.require_room(0)
                 self._dataset = self._create(shape, georeference)
                 self._describe(tags)
+                if control_points is not None:
+                    control_points.write_to(self._dataset)
         except BaseException:
             self.abandon()
             raise

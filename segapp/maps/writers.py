@@ -16,6 +16,7 @@ from segapp.maps.cog import translate_to_cog
 from segapp.maps.geotiff_writer import GeoTiffWriter
 from segapp.maps.layers import Layer
 from segapp.maps.png import require_palette, translate_to_png
+from segapp.scenes.control_points import ControlPoints
 from segapp.scenes.raster import Georeference
 from segapp.windows import Window
 
@@ -55,12 +56,13 @@ def open_writer(
     classes: ClassTable,
     tags: Mapping[str, str],
     cog: bool = False,
+    control_points: ControlPoints | None = None,
 ) -> MapWriter:
     """A writer of `layer` for a map of `shape` (H, W) pixels; the suffix of `file` tells the kind.
 
-    .tif and .tiff are GeoTIFF with `georeference` and `tags`, `cog` making it a Cloud Optimized one; .npy and .mat are
-    arrays; .png is a picture of classes with their ids as palette indexes. Raises InputError when the suffix is
-    another, the kind cannot hold the layer, or the file cannot be made; OSError when there is no room for it.
+    .tif and .tiff are GeoTIFF with `georeference` or `control_points` and `tags`, Cloud Optimized with `cog`; .npy and
+    .mat are arrays; .png is a picture of classes with their ids as palette indexes. Raises InputError when the suffix
+    is another, the kind cannot hold the layer, or the file cannot be made; OSError when there is no room for it.
     """
     suffix = file.suffix.lower()
     if cog and suffix not in (".tif", ".tiff"):
@@ -72,7 +74,7 @@ def open_writer(
     elif cog:
         translate = partial(translate_to_cog, resampling="mode" if layer == "classes" else "average")
     if suffix in (".tif", ".tiff", ".png"):
-        return GeoTiffWriter(file, layer, shape, georeference, classes, tags, translate)
+        return GeoTiffWriter(file, layer, shape, georeference, classes, tags, translate, control_points)
     if suffix == ".npy":
         return NpyWriter(file, layer, shape, classes)
     if suffix == ".mat":

@@ -18,7 +18,14 @@ from rasterio.transform import Affine
 from segapp.errors import InputError
 from segapp.scenes.raster import Georeference
 from segapp.scenes.scene import Scene
-from segapp.scenes.vectors import VECTOR_ERRORS, bounds_around, layer_information, may_be_in, reproject
+from segapp.scenes.vectors import (
+    VECTOR_ERRORS,
+    around_the_globe,
+    bounds_around,
+    layer_information,
+    may_be_in,
+    reproject,
+)
 from segapp.windows import Window, whole
 
 
@@ -105,8 +112,11 @@ def _polygons(path: Path, scene: Scene) -> np.ndarray:
         if not len(polygons):
             raise InputError(f"{path}: holds no polygons; draw the area as one or more")
         transform = Affine(*georeference.transform)
-        region = _region(bounds_around(scene.shape, transform, crs, file_crs))
+        region = _region(bounds_around(scene.shape, transform, crs, file_crs), file_crs)
         polygons = reproject(_cut(polygons, region), file_crs, crs)
+        if crs is not None and crs.is_geographic:
+            west, _, east, _ = bounds_around(scene.shape, transform, crs, crs)
+            polygons, _ = around_the_globe(polygons, west, east)
         polygons = polygons[np.isfinite(shapely.bounds(polygons)).all(axis=1)]  # the others have no place there
     except (*VECTOR_ERRORS, CRSError) as error:
         raise InputError(f"{path}: its polygons cannot be brought onto {scene.path} ({error}); reproject it") from None
@@ -114,11 +124,13 @@ def _polygons(path: Path, scene: Scene) -> np.ndarray:
     return shapely.transform(polygons, lambda points: np.column_stack(to_pixels * (points[:, 0], points[:, 1])))
 
 
-def _region(bounds: tuple[float, float, float, float]) -> shapely.Geometry:
+def _region(bounds: tuple[float, float, float, float], crs: CRS | None) -> shapely.Geometry:
+    """What lies within `bounds`; in degrees also a full turn west and east of it."""
     west, south, east, north = bounds
-    if west <= east:
+    if crs is None or not crs.is_geographic:
         return shapely.box(*bounds)
-    return shapely.union(shapely.box(west, south, 180, north), shapely.box(-180, south, east, north))
+    east += 360 if west > east else 0  # across 180 degrees
+    return shapely.union_all([shapely.box(west + turn, south, east + turn, north) for turn in (-360, 0, 360)])
 
 
 def _cut(polygons: np.ndarray, region: shapely.Geometry) -> np.ndarray:

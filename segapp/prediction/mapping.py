@@ -73,6 +73,7 @@ def map_scene(
                     spec.classes,
                     tags,
                     cog=settings.cog,
+                    control_points=opened.raster.control_points and opened.raster.control_points.of_window(area.window),
                 )
                 stack.callback(writers[layer].abandon)
             counts, hectares = _write(predictor, scene, area, writers, spec, advance)

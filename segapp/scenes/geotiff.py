@@ -20,6 +20,7 @@ from rasterio.vrt import WarpedVRT
 
 from segapp.bands import in_nanometres
 from segapp.errors import InputError
+from segapp.scenes.control_points import control_points_of
 from segapp.scenes.memory import require_inside
 from segapp.scenes.raster import Georeference, Raster, Scaling, known_unit
 from segapp.windows import Window
@@ -78,8 +79,14 @@ class RasterioRaster(Raster):
             self.masked = [not {MaskFlags.all_valid, MaskFlags.alpha} & {*flags} for flags in dataset.mask_flag_enums]
             # 8-bit images use all their values: as GDAL's dataset mask, one has no data where all bands have the value
             self._together = self.dtype.itemsize == 1 and dataset.count > 1 and dataset.nodata is not None
+            self.control_points = control_points_of(dataset)
+            if self.control_points:
+                self.remarks = (
+                    f"is placed by {self.control_points} alone: GeoTIFF maps keep them, areas and polygons are in "
+                    "pixels; warp it for a CRS (gdalwarp)",
+                )
             if self.alpha is None and ColorInterp.alpha in colors_of(dataset):
-                self.remarks = (ALPHA_AS_DATA,)
+                self.remarks = (*self.remarks, ALPHA_AS_DATA)
             self._shadows = dataset.nodata is not None and ColorInterp.alpha in colors_of(dataset)
             self.nodata_values = frozenset(value for value in dataset.nodatavals if value is not None)
             self.lossy = _lossy(dataset)

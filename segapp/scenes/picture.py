@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL.Image import DecompressionBombError, DecompressionBombWarning
 from skimage import io
 
 from segapp.errors import InputError
-from segapp.scenes.geotiff import ALPHA_AS_DATA, looks_like_alpha, without_warnings
+from segapp.scenes.geotiff import ALPHA_AS_DATA, RasterioRaster, looks_like_alpha, without_warnings
 from segapp.scenes.memory import DecodedRaster
 from segapp.windows import whole
 
@@ -37,6 +38,8 @@ def open_picture(path: Path) -> DecodedRaster:
     shape = properties.shape
     alpha = _is_png(path) and len(shape) == 3 and shape[2] in (2, 4)
     raster = DecodedRaster(str(path), shape, properties.dtype, lambda: _decode(path), alpha=alpha)
+    with suppress(InputError):  # a world file beside it, or an .aux.xml
+        raster.georeference = RasterioRaster(path).georeference
     if raster.alpha is not None:
         if looks_like_alpha(raster.read(whole(raster.shape), [raster.alpha])):
             raster.nodata_source = f"alpha (band {raster.alpha + 1})"

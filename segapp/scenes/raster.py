@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from segapp.scenes.control_points import ControlPoints
 from segapp.windows import Window
 
 
@@ -49,6 +50,8 @@ class Raster(Protocol):
     wavelengths_nm: tuple[float | None, ...] = ()
     """One entry a band where the file states centre wavelengths, else empty."""
     georeference: Georeference | None = None
+    control_points: ControlPoints | None = None
+    """What places the raster where it has no georeference; the pixels are not warped."""
     scaling: tuple[Scaling, ...] = ()
     """One entry a band where the file states scales or offsets, else empty. `read` does not apply them."""
     alpha: int | None = None

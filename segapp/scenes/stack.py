@@ -99,6 +99,7 @@ class StackedRaster(Raster):
         if any(raster.wavelengths_nm for raster in rasters):
             self.wavelengths_nm = tuple(w for r in rasters for w in r.wavelengths_nm or (None,) * len(r.band_names))
         self.georeference = next((raster.georeference for raster in rasters if raster.georeference), None)
+        self.control_points = None if self.georeference else first.control_points
         names = (f"{Path(raster.path).name}: {raster.nodata_source}" for raster in rasters if raster.nodata_source)
         self.nodata_source = "; ".join(names)
         self.remarks = tuple(f"{Path(raster.path).name}: {text}" for raster in rasters for text in raster.remarks)

@@ -95,6 +95,25 @@ def reproject(geometries: np.ndarray, crs: CRS | None, target: CRS | None) -> np
     return geometries if crs == target else shapely.transform(geometries, moved)
 
 
+def around_the_globe(geometries: np.ndarray, west: float, east: float) -> tuple[np.ndarray, np.ndarray]:
+    """Geometries in degrees, moved by full turns to where they touch longitudes from `west` to `east`.
+
+    Files cut features at 180 degrees (RFC 7946), which a scene across it is not. Returns (N,) geometries and (N,) their
+    indexes, in order.
+    """
+    first, _, last, _ = shapely.bounds(geometries).T
+    moved, indexes = [], []
+    for turn in (-360.0, 0.0, 360.0):
+        (found,) = np.nonzero((first + turn <= east) & (last + turn >= west))
+        if len(found):
+            moved.append(shapely.transform(geometries[found], lambda points, by=turn: points + np.array([by, 0.0])))
+            indexes.append(found)
+    if not moved:
+        return geometries[:0], np.zeros(0, int)
+    order = np.argsort(together := np.concatenate(indexes), kind="stable")
+    return np.concatenate(moved)[order], together[order]
+
+
 class VectorLabels:
     """Features of a vector file as class ids: a pixel takes the id of the last feature that holds its centre.
 
@@ -138,6 +157,8 @@ class VectorLabels:
                 f"{path}: its coordinates are no degrees, though its CRS is {stated}; set 'crs' of the labels "
                 f"(that of the image is {self._crs.to_string()})"
             )
+        extent = information["total_bounds"]
+        self._longitudes = () if extent is None else (extent[0], extent[2])
         self._attribute = self._choose_attribute([str(field) for field in information["fields"]])
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -162,22 +183,28 @@ class VectorLabels:
         """Geometries in the scene's CRS, their (N,) int32 class ids, and an index over them."""
         try:
             bounds = bounds_around(self._shape, self._transform, self._crs, self._file_crs)
+            longitudes = (bounds[0], bounds[2], *self._longitudes)
+            as_they_are = not self._file_crs.is_geographic or max(map(abs, longitudes)) <= 180
             with without_warnings(RuntimeWarning):
                 _, _, wkb, (values,) = pyogrio.raw.read(
                     self.path,
                     layer=self._layer,
                     columns=[self._attribute],
-                    bbox=bounds if bounds[0] <= bounds[2] else None,  # across the date line
+                    bbox=bounds if as_they_are and bounds[0] <= bounds[2] else None,  # else across 180 degrees
                     force_2d=True,
                 )
             geometries = shapely.from_wkb(wkb)
             present = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
-            geometries = reproject(geometries[present], self._file_crs, self._crs)
+            geometries, values = reproject(geometries[present], self._file_crs, self._crs), values[present]
+            if self._crs.is_geographic:
+                west, _, east, _ = bounds_around(self._shape, self._transform, self._crs, self._crs)
+                geometries, found = around_the_globe(geometries, west, east)
+                values = values[found]
         except VECTOR_ERRORS as error:
             raise InputError(
                 f"{self.path}: its features cannot be brought onto the scene ({error}); check them, and its CRS"
             ) from None
-        return geometries, self._class_ids(values[present]), shapely.STRtree(geometries)
+        return geometries, self._class_ids(values), shapely.STRtree(geometries)
 
     def _class_ids(self, values: np.ndarray) -> np.ndarray:
         """(N,) int32 ids of attribute values that are ids or class names; a missing value means unlabelled."""

@@ -65,6 +65,7 @@ class WarpedRaster(Raster):
         self.scaling, self.nodata_source = source.scaling, source.nodata_source
         self.nodata_values, self.lossy = source.nodata_values, source.lossy
         self._source = source
+        self._place = _turned(source, georeference, shape)
         # a nodata value of the reflectances is none of flags and classes
         self._warps = [
             _Warp(georeference, shape, method, None if method == "nearest" else nodata, band)
@@ -99,15 +100,14 @@ class WarpedRaster(Raster):
         return HANDLES.borrow((*self._source.key, warp), lambda: self._open(warp))
 
     def _open(self, warp: _Warp) -> WarpedVRT:
-        assert self._source.georeference
+        transform = Affine(*self._place.transform)
         with self._source.dataset() as file, without_warnings(NO_GEOREFERENCE):
-            bounds = file.bounds
-            source = rasterio.open(_without_data_as_nan(self._source, file, warp))
+            source = rasterio.open(_without_data_as_nan(self._source, file, transform, warp))
         target = warp.georeference
         try:
-            crs, target_crs = _both_crs(self._source.georeference.crs, target.crs)
-            _require_overlap(self.path, crs, bounds, target_crs, warp)
-            sizes = _pixel_sizes(self.path, crs, self._source.georeference, target_crs, target, warp.shape)
+            crs, target_crs = _both_crs(self._place.crs, target.crs)
+            _require_overlap(self.path, crs, array_bounds(*self._source.shape, transform), target_crs, warp)
+            sizes = _pixel_sizes(self.path, crs, self._place, target_crs, target, warp.shape)
             return WarpedVRT(
                 source,
                 src_crs=crs,
@@ -180,7 +180,29 @@ def _sorted(bounds: Sequence[float]) -> tuple[float, float, float, float]:
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
-def _without_data_as_nan(raster: RasterioRaster, dataset: Any, warp: _Warp) -> str:
+def _turned(source: RasterioRaster, target: Georeference, shape: tuple[int, int]) -> Georeference:
+    """The georeference of `source`, in degrees by as many full turns moved as bring it to the grid of `target`.
+
+    Raises InputError where the grid lies on both sides of where `source`, in degrees, is cut.
+    """
+    assert source.georeference
+    if not all(place.crs and CRS.from_wkt(place.crs).is_geographic for place in (source.georeference, target)):
+        return source.georeference
+    a, b, c, d, e, f = source.georeference.transform
+    west, _, east, _ = _sorted(array_bounds(*source.shape, Affine(a, b, c, d, e, f)))
+    first, _, last, _ = _sorted(array_bounds(*shape, Affine(*target.transform)))
+    shared = {turn: min(east + turn, last) - max(west + turn, first) for turn in (0.0, 360.0, -360.0)}
+    best = max(shared, key=shared.__getitem__)
+    whole = shared[best] >= last - first - abs(target.transform[0])
+    if not whole and sum(length > abs(a) / 2 for length in shared.values()) > 1:
+        raise InputError(
+            f"{source.path}: is cut where the image goes on, at 180 degrees; reproject the image, as to UTM, or cut it "
+            "there, too"
+        )
+    return Georeference(source.georeference.crs, (a, b, c + best, d, e, f))
+
+
+def _without_data_as_nan(raster: RasterioRaster, dataset: Any, transform: Affine, warp: _Warp) -> str:
     """A VRT document of one band in floats that is NaN where there is no data, for whatever reason.
 
     GDAL's warper looks at nodata values or at a mask, not at both, and at alpha in files of 2 or 4 bands only.
@@ -191,20 +213,22 @@ def _without_data_as_nan(raster: RasterioRaster, dataset: Any, warp: _Warp) -> s
     if raster.alpha is not None and raster.alpha != warp.band:
         mask = f"<SimpleSource>{_source(path, raster.alpha + 1)}</SimpleSource>"
         band_of_mask = f'<MaskBand><VRTRasterBand dataType="Byte">{mask}</VRTRasterBand></MaskBand>'
-        source = _source(_document(dataset, kind, f"<SimpleSource>{source}</SimpleSource>", band_of_mask), 1)
+        source = _source(_document(dataset, transform, kind, f"<SimpleSource>{source}</SimpleSource>", band_of_mask), 1)
         masked = True
     use_mask = "<UseMaskBand>true</UseMaskBand>" if masked else ""
-    document = _document(dataset, kind, f"<ComplexSource>{source}{use_mask}</ComplexSource>")
+    document = _document(dataset, transform, kind, f"<ComplexSource>{source}{use_mask}</ComplexSource>")
     if warp.nodata is not None:
         without = f"<NODATA>{warp.nodata!r}</NODATA>"
-        document = _document(dataset, kind, f"<ComplexSource>{_source(document, 1)}{without}</ComplexSource>")
+        document = _document(
+            dataset, transform, kind, f"<ComplexSource>{_source(document, 1)}{without}</ComplexSource>"
+        )
     return document
 
 
-def _document(dataset: Any, kind: str, source: str, mask: str = "") -> str:
-    transform = ", ".join(map(repr, dataset.transform.to_gdal()))
+def _document(dataset: Any, transform: Affine, kind: str, source: str, mask: str = "") -> str:
+    placed = ", ".join(map(repr, transform.to_gdal()))
     return (
-        f'<VRTDataset rasterXSize="{dataset.width}" rasterYSize="{dataset.height}"><GeoTransform>{transform}'
+        f'<VRTDataset rasterXSize="{dataset.width}" rasterYSize="{dataset.height}"><GeoTransform>{placed}'
         f'</GeoTransform><VRTRasterBand dataType="{kind}" band="1"><NoDataValue>nan</NoDataValue>{source}'
         f"</VRTRasterBand>{mask}</VRTDataset>"
     )
