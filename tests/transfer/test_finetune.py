@@ -163,7 +163,7 @@ def test_new_classes_and_a_held_out_part(base_folder: Path, dataset: Callable[..
     assert document["provenance"]["plan"]["held_out"] and not document["provenance"]["plan"]["base_is_candidate"]
     assert [line["phase"] for line in document["provenance"]["phases"]] == ["head"]
     card = (tmp_path / "new" / "README.md").read_text()
-    assert "a part of the training scenes that was held out" in card
+    assert "validation pixels held out from the training scenes" in card
     assert "New classes: rock." in card
     assert document["scores"]["val"]["pixels"] < 2 * 96 * 96 * 0.25
     rock = model.get_layer(model.spec.head).get_weights()[0][0, 0, :, NEW_NAMES.index("rock")]
@@ -192,7 +192,7 @@ def test_where_classes_are_new_the_held_out_labels_are_learned_in_the_end(
     assert document["provenance"]["winner"] == "2-rest" and set(document["scores"]) == {"test"}
     assert pixels[-1] == sum(scene.shape[0] * scene.shape[1] for scene in read_dataset(data).scenes("train"))
     card = (tmp_path / "new" / "README.md").read_text()
-    assert "| 2-rest | - | - |  |  | yes |" in card and "none were left to judge it on" in card
+    assert "| 2-rest | - | - |  |  | yes |" in card and "trained on these pixels, too, so it has no score" in card
 
 
 @pytest.mark.parametrize(
