@@ -131,7 +131,7 @@ def test_evaluate(trained: Path, samples: Path, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_report_that_measures(trained: Path, samples: Path, tmp_path: Path) -> None:
     arguments = ["report", trained, "--data", samples, "--output", tmp_path / "page.html"]
-    assert _interrupted("segapp.reporting.study.choose", 1, tmp_path, arguments) == (INTERRUPTED, NOTHING)
+    assert _interrupted("segapp.reporting.results.select_patches", 1, tmp_path, arguments) == (INTERRUPTED, NOTHING)
     assert not list(tmp_path.iterdir())
 
 

@@ -22,20 +22,25 @@ tags: [segapp, semantic-segmentation, remote-sensing, multispectral, u-net]
 """The YAML header that model hubs read."""
 
 
+def network_sentence(spec: ModelSpec) -> str:
+    """The kind and size of the network, its bands and its classes, as one sentence."""
+    network = spec.network
+    if not isinstance(network, UNetConfig):
+        kind = f"A Keras network of {len(network.layers)} layers below its head"
+    elif network.encoder == "plain":
+        kind = f"A U-Net of depth {network.depth} with {network.filters} first filters"
+    else:
+        kind = f"A U-Net with the encoder {network.encoder}, depth {network.depth}, {network.filters} last filters"
+    return f"{kind} that maps {len(spec.bands)} bands to {len(spec.classes)} classes."
+
+
 def model_card(spec: ModelSpec) -> str:
     """The model card as Markdown, made from `spec` alone."""
-    network = spec.network
-    if isinstance(network, UNetConfig):
-        kind = f"A U-Net of depth {network.depth} with {network.filters} first filters"
-        if network.encoder != "plain":
-            kind = f"A U-Net with the encoder {network.encoder}, depth {network.depth}, {network.filters} last filters"
-    else:
-        kind = f"A Keras network of {len(network.layers)} layers below its head"
     standardised = "the logarithms of the values" if spec.normalization.logarithm else "the values"
     units = sorted({band.unit for band in spec.bands})
     sections = [
         f"# {spec.name}",
-        f"{kind} that maps {len(spec.bands)} bands to {len(spec.classes)} classes.",
+        network_sentence(spec),
         "## Use",
         "```\nsegapp predict --model FOLDER scene.tif --output classes.tif\n"
         "segapp finetune --base FOLDER --data dataset.toml --output models/new\n```",

@@ -1,4 +1,4 @@
-"""The gallery: the best, the median and the worst patches, as image, reference, prediction, errors and confidence."""
+"""The gallery: the best, median and worst patches with image, reference, prediction, errors and confidence."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 
 from segapp.classes import IGNORED_INDEX
 from segapp.inference.predictor import Predictor
-from segapp.reporting.measure import Patch, classes_in
+from segapp.reporting.measure import Patch, predicted_indexes
 from segapp.reporting.palette import Palette
-from segapp.reporting.pictures import composites, confidence, data_uri, errors, stretched
+from segapp.reporting.pictures import composites, confidence_picture, data_uri, error_picture, stretch
 from segapp.scenes.scene import Scene
 from segapp.windows import Window
 
-EACH = 3
-_ENOUGH = 0.1
-"""Patches with less than this share of the pixels of the fullest have no place in the gallery."""
+MOST_PER_GROUP = 3
+_LEAST_SHARE = 0.1
+"""Patches with less than this share of the scored pixels of the fullest patch are left out."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, what it is, and in other words what it shows."""
+    """A picture as a data URI, with its title and a note."""
 
     title: str
     note: str
@@ -30,26 +30,26 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A patch with its pictures; `before` is the share of its pixels that another model of all classes has right."""
+class GalleryPatch:
+    """A patch with its pictures; `accuracy_before` is that of another model, None if that lacks a class."""
 
     place: str
     patch: Patch
     pictures: tuple[Picture, ...]
-    before: float | None = None
+    accuracy_before: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A network, and the scenes as it takes them; `renumbered` as in `measure`; whether it knows all classes."""
+    """A network, the scenes with its bands, and `remap` as in `measure`."""
 
     predictor: Predictor
     scenes: Sequence[Scene]
-    renumbered: np.ndarray | None = None
-    knows_all: bool = True
+    remap: np.ndarray | None = None
+    has_all_classes: bool = True
 
-    def map(self, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
-        """Network indexes (h, w) and probabilities (h, w, K) of a patch."""
+    def predict(self, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
+        """Network indexes (h, w) uint8 and probabilities (h, w, K) float32 of a patch."""
         size = patch.window.shape
         indexes, values = np.empty(size, np.uint8), None
         for window, probabilities in self.predictor.probabilities(self.scenes[patch.scene], patch.window):
@@ -57,58 +57,54 @@ class Network:
             if values is None:
                 values = np.empty((*size, probabilities.shape[-1]), np.float32)
             values[place] = probabilities
-            indexes[place] = classes_in(probabilities, self.renumbered)
+            indexes[place] = predicted_indexes(probabilities, self.remap)
         assert values is not None  # no patch is empty
         return indexes, values
 
 
-def choose(patches: Sequence[Patch]) -> dict[str, list[Patch]]:
-    """The best, the median and the worst patches by the share of right pixels, `EACH` of a kind where there are enough.
+def select_patches(patches: Sequence[Patch]) -> dict[str, list[Patch]]:
+    """The best, median and worst patches by accuracy, up to `MOST_PER_GROUP` each, no patch twice.
 
-    Among equals those with more pixels come first; no patch is shown twice.
+    Among patches of equal accuracy those with more pixels come first.
     """
     most = max((patch.pixels for patch in patches), default=0)
     ranked = sorted(
-        (patch for patch in patches if patch.pixels >= _ENOUGH * most),
+        (patch for patch in patches if patch.pixels >= _LEAST_SHARE * most),
         key=lambda patch: (-patch.accuracy, -patch.pixels, patch.scene, patch.window),
     )
-    size = min(EACH, max(1, len(ranked) // 3))
+    size = min(MOST_PER_GROUP, max(1, len(ranked) // 3))
     best, rest = ranked[:size], ranked[size:]
     worst, rest = rest[-size:][::-1], rest[:-size]
     start = (len(rest) - size + 1) // 2 if len(rest) > size else 0
-    chosen = {"Best": best, "Median": rest[start : start + size], "Worst": worst}
-    return {title: found for title, found in chosen.items() if found}
+    groups = {"Best": best, "Median": rest[start : start + size], "Worst": worst}
+    return {title: group for title, group in groups.items() if group}
 
 
-def show(patch: Patch, network: Network, palette: Palette, other: tuple[str, Network] | None = None) -> Shown:
-    """Make the pictures of a patch; `other` is another model's name and network, whose map is shown, too."""
+def make_pictures(
+    patch: Patch, network: Network, palette: Palette, other: tuple[str, Network] | None = None
+) -> GalleryPatch:
+    """Make the pictures of a patch; `other` is the name and network of another model, whose map is added."""
     scene = network.scenes[patch.scene]
     pixels, reference = scene.read(patch.window), scene.read_labels(patch.window)
-    prediction, probabilities = network.map(patch)
-    pictures = []
-    image = None
-    for composite in composites(scene.bands):
-        rgba = stretched(pixels[..., list(composite.bands)])
-        image = rgba if image is None else image
-        pictures.append(Picture(composite.title, composite.names, data_uri(rgba)))
-    assert image is not None
+    prediction, probabilities = network.predict(patch)
+    stretched = [(c, stretch(pixels[..., list(c.bands)])) for c in composites(scene.bands)]
+    pictures = [Picture(composite.title, composite.names, data_uri(rgba)) for composite, rgba in stretched]
     pictures.append(Picture("Reference", "", data_uri(palette.picture(reference))))
-    before = None
+    accuracy_before = None
     if other:
-        name, its = other
-        found, _ = its.map(patch)
-        if its.knows_all:
-            scored = (reference != IGNORED_INDEX) & (found != IGNORED_INDEX)
-            before = float((found == reference)[scored].mean()) if scored.any() else None
-        pictures.append(Picture("Prediction before", name, data_uri(palette.picture(found))))
+        name, other_network = other
+        before, _ = other_network.predict(patch)
+        if other_network.has_all_classes:
+            scored = (reference != IGNORED_INDEX) & (before != IGNORED_INDEX)
+            accuracy_before = float((before == reference)[scored].mean()) if scored.any() else None
+        pictures.append(Picture("Prediction before", name, data_uri(palette.picture(before))))
     pictures.append(Picture("Prediction", "", data_uri(palette.picture(prediction))))
-    pictures.append(Picture("Errors", "", data_uri(errors(image, reference, prediction))))
-    pictures.append(Picture("Confidence", "", data_uri(confidence(probabilities))))
-    return Shown(_place(scene, patch.window), patch, tuple(pictures), before)
+    pictures.append(Picture("Errors", "", data_uri(error_picture(stretched[0][1], reference, prediction))))
+    pictures.append(Picture("Confidence", "", data_uri(confidence_picture(probabilities))))
+    return GalleryPatch(_place(scene, patch.window), patch, tuple(pictures), accuracy_before)
 
 
 def _place(scene: Scene, window: Window) -> str:
-    """The scene's name, and where in it the patch lies unless it is all of it."""
     if window.shape == scene.shape:
         return scene.name
     return f"{scene.name}, rows {window.row}-{window.row_stop - 1}, columns {window.col}-{window.col_stop - 1}"

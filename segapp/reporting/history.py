@@ -1,4 +1,4 @@
-"""What a model directory remembers of its training: the log, that of each phase, and the plan of its transfer."""
+"""The training history in a model directory: the log, the log of each phase, and the plan of the transfer."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segapp.training.log_rows import LogRow, read_log
 
-_POINTS = 2000
-"""A longer curve is thinned out."""
+_MOST_POINTS = 2000
 _PHASE = re.compile(r"(\d+)-.+")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The lines of a log. `first_step` counts earlier phases' steps."""
+    """The rows of a log. `first_step` is the number of steps of the earlier phases."""
 
     phase: str
-    """Empty for a training without phases."""
+    """Empty for training without phases."""
     first_step: int
     rows: tuple[LogRow, ...]
 
     def values(self, name: str) -> tuple[list[float], list[float]]:
-        """Steps from the beginning of all, and the values of a column where it has any."""
+        """The steps, counted over all phases, and the values of a column; at most `_MOST_POINTS` points."""
         points = ((self.first_step + row.step, getattr(row, name, None)) for row in self.rows)
         known = [(step, value) for step, value in points if value is not None and not math.isnan(value)]
-        known = known[:: -(-len(known) // _POINTS) or 1]
+        known = known[:: -(-len(known) // _MOST_POINTS) or 1]
         return [step for step, _ in known], [value for _, value in known]
 
 
 def training_curves(folder: Path) -> tuple[Curve, ...]:
-    """The logs of a model directory: its own, or those of its phases, in order; empty where there is none."""
+    """The curves of a model directory, one for training without phases, else one per phase; empty without a log."""
     phases = sorted(
         (int(match[1]), path) for path in folder.iterdir() if path.is_dir() and (match := _PHASE.fullmatch(path.name))
     )
@@ -57,14 +56,14 @@ class _Stored(BaseModel):
 
 
 class StoredBand(_Stored):
-    """A band, and the base's band whose filters it took."""
+    """A band, and the base's band whose filters it uses."""
 
     name: str
     base: str | None
 
 
 class StoredClass(_Stored):
-    """A class, the base classes that it continues, and its labelled training pixels."""
+    """A class, the base classes that it is matched with, and its labelled training pixels."""
 
     id: int
     name: str
@@ -73,7 +72,7 @@ class StoredClass(_Stored):
 
 
 class StoredBlock(_Stored):
-    """What a phase did to a block."""
+    """The layer setting of a block in a phase."""
 
     block: str
     setting: str
@@ -90,7 +89,7 @@ class StoredPhase(_Stored):
 
 
 class StoredPlan(_Stored):
-    """What is shown of a plan (`segapp.transfer.plan.Plan`); one that another version wrote may have more or less."""
+    """The reported part of a `segapp.transfer.plan.Plan`; a plan of another version may have more or fewer keys."""
 
     base: str
     strategy: str
@@ -99,7 +98,7 @@ class StoredPlan(_Stored):
     classes: tuple[StoredClass, ...]
     dropped_bands: tuple[str, ...] = ()
     dropped_classes: tuple[str, ...] = ()
-    remembered: tuple[str, ...] = ()
+    distilled: tuple[str, ...] = ()
     head: str = ""
     held_out: bool = False
     guarded: bool = True
@@ -107,7 +106,7 @@ class StoredPlan(_Stored):
 
 
 class PhaseScore(_Stored):
-    """What a phase scored on validation pixels, whom it met, and whether it won."""
+    """The validation scores of a phase, the candidate `against` which it was compared, and whether it was better."""
 
     phase: str
     accuracy: float | None
@@ -117,7 +116,7 @@ class PhaseScore(_Stored):
 
 
 class Transfer(_Stored):
-    """How a model was made of another."""
+    """The plan of a transfer, the scores of its phases, and the phase that was written."""
 
     plan: StoredPlan
     phases: tuple[PhaseScore, ...]
@@ -125,7 +124,7 @@ class Transfer(_Stored):
 
 
 def stored_transfer(provenance: dict[str, Any]) -> Transfer | None:
-    """The transfer that `model.json` tells of; None where there was none, or it cannot be read."""
+    """The transfer in the provenance of `model.json`; None where there was none or it is invalid."""
     try:
         return Transfer.model_validate(provenance)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""One pass over labelled scenes that gathers all a report tells: scores, calibration, areas, and patches by score."""
+"""One pass over labelled scenes that measures scores, calibration, areas, and the scores of patches."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from segapp.scenes.scene import Scene
 from segapp.windows import Window, whole
 
 PATCH = 128
-"""Patches are at most so many pixels a side."""
+"""The largest side of a patch, in pixels."""
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A part of the scene with this number, and how many of its `pixels` with a score are right."""
+    """A window of the scene with this number, its scored `pixels`, and its scores."""
 
     scene: int
     window: Window
@@ -33,11 +33,11 @@ class Patch:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """What a network does on labelled scenes.
+class Measurement:
+    """The scores of a network on labelled scenes.
 
-    `hectares` is (2, K): the area of each class over the scored pixels, by reference and by prediction; None where a
-    scene does not tell how large its pixels are.
+    `hectares` (2, K) is the area of each class over the scored pixels, by reference and by prediction; None where the
+    pixel size of a scene is unknown.
     """
 
     scores: Scores
@@ -50,13 +50,13 @@ def measure(
     predictor: Predictor,
     scenes: Sequence[Scene],
     classes: ClassTable,
-    renumbered: np.ndarray | None = None,
+    remap: np.ndarray | None = None,
     advance: Callable[[], None] = lambda: None,
-) -> Measured:
-    """Map each scene once and compare it with its labels; the scores are those of `segapp evaluate`.
+) -> Measurement:
+    """Predict each scene once and compare it with its labels; the scores equal those of `segapp evaluate`.
 
-    `renumbered`, (256,) uint8, says which of `classes` each index of another network's is. `advance` is called after
-    each scene. Keeps one scene's maps at a time, 2 bytes a pixel, as an evaluation does.
+    `remap` (256,) uint8 maps the indexes of a network with other classes to those of `classes`. `advance` is called
+    after each scene. Memory: 2 bytes per pixel of one scene.
     """
     evaluation, calibration = Evaluation(classes), Calibration()
     patches: list[Patch] = []
@@ -65,44 +65,44 @@ def measure(
         reference = scene.read_labels(whole(scene.shape))
         prediction = np.full(scene.shape, IGNORED_INDEX, np.uint8)
         for window, probabilities in predictor.probabilities(scene):
-            found = classes_in(probabilities, renumbered)
-            prediction[window.slices] = found
+            indexes = predicted_indexes(probabilities, remap)
+            prediction[window.slices] = indexes
             labels = reference[window.slices]
-            scored = (labels != IGNORED_INDEX) & (found != IGNORED_INDEX)
-            calibration.add(probabilities.max(axis=-1)[scored], found[scored] == labels[scored])
+            scored = (labels != IGNORED_INDEX) & (indexes != IGNORED_INDEX)
+            calibration.add(probabilities.max(axis=-1)[scored], indexes[scored] == labels[scored])
         evaluation.add(reference, prediction)
         by_row = hectares_by_row(scene.georeference, scene.shape)
         if hectares is not None:
             hectares = None if by_row is None else hectares + _areas(reference, prediction, by_row, len(classes))
         patches += _patches(number, classes, reference, prediction)
         advance()
-    return Measured(evaluation.scores(), calibration.reliability(), hectares, tuple(patches))
+    return Measurement(evaluation.scores(), calibration.reliability(), hectares, tuple(patches))
 
 
 def _areas(reference: np.ndarray, prediction: np.ndarray, by_row: np.ndarray, classes: int) -> np.ndarray:
-    """(2, K) hectares of each class over the scored pixels, by reference and by prediction."""
+    """The area of each class over the scored pixels, by reference and by prediction: (2, K) in hectares."""
     scored = (reference != IGNORED_INDEX) & (prediction != IGNORED_INDEX)
     weights = np.broadcast_to(by_row[:, np.newaxis], scored.shape)[scored]
     return np.array([np.bincount(found[scored], weights, minlength=classes) for found in (reference, prediction)])
 
 
-def classes_in(probabilities: np.ndarray, renumbered: np.ndarray | None) -> np.ndarray:
-    """(h, w, K) probabilities to (h, w) uint8 network indexes, renumbered where another network's are meant."""
-    found = most_probable(probabilities)
-    return found if renumbered is None else renumbered[found]
+def predicted_indexes(probabilities: np.ndarray, remap: np.ndarray | None) -> np.ndarray:
+    """The most probable classes (h, w) uint8 of probabilities (h, w, K), converted by `remap` (256,) if given."""
+    indexes = most_probable(probabilities)
+    return indexes if remap is None else remap[indexes]
 
 
 def _patches(scene: int, classes: ClassTable, reference: np.ndarray, prediction: np.ndarray) -> Iterator[Patch]:
-    """The patches of a scene that hold a pixel with a score."""
-    for window in equal_parts((reference.shape[0], reference.shape[1]), PATCH):
+    """The patches of a scene with at least one scored pixel."""
+    for window in split_evenly((reference.shape[0], reference.shape[1]), PATCH):
         matrix = ConfusionMatrix.of(classes, reference[window.slices], prediction[window.slices])
         pixels = int(matrix.counts.sum())
         if pixels:
             yield Patch(scene, window, pixels, matrix.global_accuracy, matrix.mean_iou)
 
 
-def equal_parts(shape: tuple[int, int], most: int) -> Iterator[Window]:
-    """Windows of nearly equal size, `most` pixels a side at most, that tile a scene of `shape`."""
+def split_evenly(shape: tuple[int, int], most: int) -> Iterator[Window]:
+    """Windows of nearly equal size, at most `most` pixels a side, that tile a scene of `shape` (H, W)."""
     rows, cols = (np.linspace(0, size, -(-size // most) + 1).astype(int).tolist() for size in shape)
     for top, bottom in pairwise(rows):
         for left, right in pairwise(cols):

@@ -1,4 +1,4 @@
-// Draw the charts; on paper they take the paper's width and the light colours, which the style sheet sets.
+// Draw the charts. For printing they get the width of the paper; the style sheet sets the colours.
 (() => {
   "use strict";
   const charts = JSON.parse(document.getElementById("charts").textContent);
@@ -9,17 +9,17 @@
     return Plotly.newPlot(place, data, layout, settings);
   });
   Promise.all(drawn).then(() => document.documentElement.classList.add("drawn"));
-  const PAPER = [640, 310]; // pixels between the margins of an A4 sheet, of which half in a row of charts
+  const PAPER = [640, 310]; // width in pixels of an A4 page without margins, and of a chart beside another
   addEventListener("beforeprint", () => {
     document.querySelectorAll("details").forEach((element) => {
-      element.dataset.was = element.open;
+      element.dataset.wasOpen = element.open;
       element.open = true;
     });
     places.forEach((place) => Plotly.relayout(place, { width: PAPER[place.closest(".charts") ? 1 : 0], autosize: false }));
   });
   addEventListener("afterprint", () => {
-    document.querySelectorAll("details").forEach((element) => (element.open = element.dataset.was === "true"));
+    document.querySelectorAll("details").forEach((element) => (element.open = element.dataset.wasOpen === "true"));
     const restore = (place) => Plotly.relayout(place, { width: null, autosize: true });
-    requestAnimationFrame(() => places.forEach(restore)); // once the window has its own width again
+    requestAnimationFrame(() => places.forEach(restore)); // after the window has its normal width again
   });
 })();

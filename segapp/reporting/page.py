@@ -1,4 +1,4 @@
-"""The page itself: a template, its style and script, plotly's own script, all in one file."""
+"""Render the page: template, style sheet, script and plotly's script in one file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from segapp.reporting.scoretable import Score
+from segapp.reporting.score_table import Score
 
 Section = dict[str, Any]
-"""What the template shows of a part of the page, by name."""
+"""Values for the template, by name."""
 MOST_NAMES = 12
-"""A longer list of names is cut short."""
+"""Names listed in a sentence before "and 3 more"."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart, what a screen reader says of it, and what stands below it."""
+    """A chart, its text for screen readers, and its caption."""
 
     figure: go.Figure
     label: str
@@ -31,25 +31,25 @@ class Chart:
 
     @property
     def height(self) -> int:
-        """In CSS pixels."""
+        """Height in CSS pixels."""
         return int(self.figure.layout.height)
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence."""
+def join_names(names: Sequence[str]) -> str:
+    """Join names for a sentence, at most `MOST_NAMES` of them."""
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more
 
 
-def shown(value: Score) -> str:
-    """A score in a sentence."""
+def format_score(value: Score) -> str:
+    """A score with three decimals, "-" where it is undefined."""
     return "-" if value is None else f"{value:.3f}"
 
 
 def render(page: Mapping[str, Any], charts: Mapping[str, Chart], scores: Mapping[str, Any] | None) -> str:
-    """The HTML of a report; `page` is what the template shows, `scores` what `segapp evaluate --json` writes.
+    """The HTML of a report from the values of `page`; `scores`, as of `segapp evaluate --json`, are embedded as JSON.
 
-    Every text is escaped: names of classes, bands and files are a stranger's.
+    All text is escaped: names of classes, bands and files are not trusted.
     """
     loader = PackageLoader("segapp.reporting", "")
     environment = Environment(
@@ -62,13 +62,13 @@ def render(page: Mapping[str, Any], charts: Mapping[str, Chart], scores: Mapping
         style=parts["css"],
         script=parts["js"],
         plotly=Markup(get_plotlyjs()),
-        charts_json=_in_script(figures),
-        scores_json=_in_script(scores) if scores else "",
+        charts_json=_script_json(figures),
+        scores_json=_script_json(scores) if scores else "",
     )
 
 
 def write(html: str, file: Path) -> None:
-    """Write a page, by rename: an older one is replaced when the new one is whole."""
+    """Write a page to a temporary file and rename it, so that an existing page is replaced only by a complete one."""
     temporary = file.with_name(f".{file.name}.writing")
     try:
         temporary.write_text(html, encoding="utf-8", errors="replace")
@@ -77,8 +77,8 @@ def write(html: str, file: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _in_script(value: Any) -> Markup:
-    """JSON that cannot end the script element it stands in."""
+def _script_json(value: Any) -> Markup:
+    """JSON that cannot close the script element around it."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

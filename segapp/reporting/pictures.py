@@ -1,4 +1,4 @@
-"""Arrays as pictures in a page: bands in true and false colour, errors, confidence."""
+"""Pictures from arrays: band composites, errors, confidence."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from PIL import Image
 from segapp.bands import Band, match_bands
 from segapp.classes import IGNORED_INDEX
 
-CONFIDENCE_COLOURS = "cividis"
+CONFIDENCE_COLORMAP = "cividis"
 WRONG = (214, 40, 57)
-_LOW, _HIGH = 2, 98  # per cent of the pixels between which a stretch runs
+_LOW, _HIGH = 2, 98  # percentiles of the contrast stretch
 
 
 @dataclass(frozen=True)
 class Composite:
-    """Which bands, by index, are shown as red, green and blue, or the one that is shown as grey."""
+    """The indexes of the bands for red, green and blue, or of one band for grey, with a title and the band names."""
 
     title: str
     bands: tuple[int, ...]
@@ -29,10 +29,7 @@ class Composite:
 
 
 def composites(bands: Sequence[Band]) -> list[Composite]:
-    """How an image of these bands is shown: in true and in false colour, by the bands' names and wavelengths.
-
-    Where neither can be made, the first three bands, or the only one in grey.
-    """
+    """True and false colour, by names and wavelengths of the bands; without these the first three bands, or one."""
     wanted = {"True colour": ("red", "green", "blue"), "False colour": ("nir", "red", "green")}
     found = []
     for title, names in wanted.items():
@@ -49,8 +46,8 @@ def _composite(title: str, chosen: tuple[int, ...], bands: Sequence[Band]) -> Co
     return Composite(title, chosen, ", ".join(bands[index].name for index in chosen))
 
 
-def stretched(pixels: np.ndarray) -> np.ndarray:
-    """(h, w, 3) or (h, w, 1) float32 to (h, w, 4) uint8, each band from its 2nd to its 98th percentile.
+def stretch(pixels: np.ndarray) -> np.ndarray:
+    """Stretch each band from its 2nd to its 98th percentile: (h, w, 3) or (h, w, 1) float32 to (h, w, 4) uint8.
 
     Pixels that are NaN in any band are transparent.
     """
@@ -66,8 +63,11 @@ def stretched(pixels: np.ndarray) -> np.ndarray:
     return rgba
 
 
-def errors(image: np.ndarray, reference: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """(h, w, 4) uint8: wrong pixels in red over a pale grey `image`, (h, w, 4); those without a score see-through."""
+def error_picture(image: np.ndarray, reference: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Wrong pixels in red over a pale grey `image` (h, w, 4), as (h, w, 4) uint8; unscored pixels are transparent.
+
+    `reference` and `prediction` are network indexes (h, w) uint8.
+    """
     grey = 150 + image[..., :3].mean(axis=-1) * (90 / 255)
     rgba = np.repeat(grey[..., None], 4, axis=-1).astype(np.uint8)
     scored = (reference != IGNORED_INDEX) & (prediction != IGNORED_INDEX)
@@ -76,25 +76,25 @@ def errors(image: np.ndarray, reference: np.ndarray, prediction: np.ndarray) -> 
     return rgba
 
 
-def confidence(probabilities: np.ndarray) -> np.ndarray:
-    """(h, w, K) probabilities to (h, w, 4) uint8: the largest, from 1 / K to 1 in the colours of `confidence_scale`."""
+def confidence_picture(probabilities: np.ndarray) -> np.ndarray:
+    """The largest of the probabilities (h, w, K), from 1 / K to 1 in the colours of `confidence_scale`, (h, w, 4)."""
     classes = probabilities.shape[-1]
     largest = probabilities.max(axis=-1)
     known = ~np.isnan(largest)
     level = np.where(known, (largest - 1 / classes) / (1 - 1 / classes), 0)
-    rgba = matplotlib.colormaps[CONFIDENCE_COLOURS](np.clip(level, 0, 1), bytes=True)
+    rgba = matplotlib.colormaps[CONFIDENCE_COLORMAP](np.clip(level, 0, 1), bytes=True)
     rgba[~known] = 0
     return np.asarray(rgba)
 
 
 def confidence_scale(steps: int = 8) -> list[str]:
-    """The colours of `confidence`, from the least to the most."""
-    colours = matplotlib.colormaps[CONFIDENCE_COLOURS](np.linspace(0, 1, steps), bytes=True)
-    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue, _ in colours]
+    """The colours of `confidence_picture` as "#rrggbb", from the lowest to the highest confidence."""
+    colors = matplotlib.colormaps[CONFIDENCE_COLORMAP](np.linspace(0, 1, steps), bytes=True)
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue, _ in colors]
 
 
 def data_uri(rgba: np.ndarray) -> str:
-    """A picture, (h, w, 4) uint8, as PNG inside an address."""
+    """A picture (h, w, 4) uint8 as a data URI with PNG content."""
     buffer = io.BytesIO()
     Image.fromarray(rgba).save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -11,8 +11,8 @@ from segapp.errors import InputError
 from segapp.evaluation.report import Evaluation
 from segapp.model.model_spec import ModelSpec, Normalization
 from segapp.nets.config import UNetConfig
-from segapp.reporting.comparison import as_other_sees, compare, match_classes
-from segapp.reporting.scoretable import ScoreTable
+from segapp.reporting.comparison import compare, match_classes, select_bands
+from segapp.reporting.score_table import ScoreTable
 from segapp.windows import Window, whole
 from tests.toy import random_scene
 
@@ -46,35 +46,35 @@ def maps(seed: int, classes: int) -> np.ndarray:
 
 def test_classes_are_matched_by_name_whatever_their_order_and_ids() -> None:
     matched = match_classes(table("Water", "tree", first_id=70), table("tree", "water"))
-    assert matched.known == (True, True)
-    assert matched.renumbered[[0, 1, IGNORED_INDEX]].tolist() == [1, 0, IGNORED_INDEX]
+    assert matched.matched == (True, True)
+    assert matched.remap[[0, 1, IGNORED_INDEX]].tolist() == [1, 0, IGNORED_INDEX]
     assert matched.classes == table("tree", "water")
 
 
 def test_what_the_other_model_takes_for_a_class_of_its_own_counts_as_missed() -> None:
     classes, other = table("land", "water"), table("water", "tree", "crop")
     matched = match_classes(other, classes)
-    assert matched.known == (False, True) and len(matched.classes) == 3
-    reference, its = maps(0, 2), maps(1, 3)
-    before = scored(matched.classes, reference, matched.renumbered[its])
+    assert matched.matched == (False, True) and len(matched.classes) == 3
+    reference, other_map = maps(0, 2), maps(1, 3)
+    before = scored(matched.classes, reference, matched.remap[other_map])
     found = compare(scored(classes, reference, maps(2, 2)), before, spec(other), classes)
     land, water = found.classes
-    assert land.before is None and land.gain is None and "no such class" in land.why
-    hits = ((reference == 1) & (its == 0)).sum()
-    assert water.before == pytest.approx(hits / ((reference == 1) | (its == 0)).sum())
+    assert land.before is None and land.gain is None and "no such class" in land.reason
+    hits = ((reference == 1) & (other_map == 0)).sum()
+    assert water.before == pytest.approx(hits / ((reference == 1) | (other_map == 0)).sum())
     assert water.gain == pytest.approx(water.after - water.before)  # type: ignore[operator]
-    assert found.comparable and found.lost == ("tree", "crop")
-    assert all(pair.before is None and pair.gain is None and pair.why for pair in found.overall)
+    assert found.comparable and found.removed == ("tree", "crop")
+    assert all(pair.before is None and pair.gain is None and pair.reason for pair in found.overall)
 
 
 def test_a_model_that_knows_all_classes_and_more_has_overall_scores() -> None:
     classes, other = table("land", "water"), table("water", "snow", "land")
     matched = match_classes(other, classes)
-    reference, its, ours = maps(0, 2), maps(1, 3), maps(2, 2)
-    before = scored(matched.classes, reference, matched.renumbered[its])
+    reference, other_map, ours = maps(0, 2), maps(1, 3), maps(2, 2)
+    before = scored(matched.classes, reference, matched.remap[other_map])
     found = compare(scored(classes, reference, ours), before, spec(other), classes)
     accuracy = next(pair for pair in found.overall if pair.label == "Global accuracy")
-    expected = (matched.renumbered[its] == reference).mean()
+    expected = (matched.remap[other_map] == reference).mean()
     assert accuracy.before == pytest.approx(expected)
     assert accuracy.gain == pytest.approx((ours == reference).mean() - expected)
 
@@ -98,31 +98,31 @@ def test_a_class_absent_from_the_reference_gains_nothing() -> None:
     classes = table("land", "water", "snow")
     after, before = (scored(classes, maps(0, 2), maps(seed, 3)) for seed in (1, 2))
     snow = compare(after, before, spec(classes), classes).classes[2]
-    assert (snow.before, snow.after, snow.gain, snow.why) == (None, None, None, "absent from the reference")
+    assert (snow.before, snow.after, snow.gain, snow.reason) == (None, None, None, "absent from the reference")
 
 
 def test_the_other_model_sees_its_own_bands_in_its_own_order() -> None:
     scene = random_scene((20, 30), bands=4)
     wanted = (Band(name="Band 3"), Band(name="band_1"))
-    (seen,) = as_other_sees([scene], spec(table("a", "b"), wanted), "models/base")
+    (seen,) = select_bands([scene], spec(table("a", "b"), wanted), "models/base")
     window = Window(3, 4, 5, 6)
     np.testing.assert_array_equal(seen.read(window), scene.read(window)[..., [2, 0]])
     np.testing.assert_array_equal(seen.read_labels(whole(seen.shape)), scene.labels)
     np.testing.assert_array_equal(seen.valid(window), scene.valid(window))
     np.testing.assert_array_equal(seen.read_label_ids(window)[0], scene.read_label_ids(window)[0])
     assert [band.name for band in seen.bands] == ["band_3", "band_1"]
-    same = as_other_sees([scene], spec(table("a", "b"), scene.bands), "models/base")
+    same = select_bands([scene], spec(table("a", "b"), scene.bands), "models/base")
     assert same == [scene]
 
 
 @pytest.mark.parametrize("band", [Band(name="thermal"), Band(name="band_1", unit="reflectance")])
 def test_a_band_that_the_data_does_not_have_is_one_line(band: Band) -> None:
     with pytest.raises(InputError, match=rf"^models/base: takes the band '{band.name}' in .*; leave --compare out"):
-        as_other_sees([random_scene((20, 30))], spec(table("a", "b"), (band,)), "models/base")
+        select_bands([random_scene((20, 30))], spec(table("a", "b"), (band,)), "models/base")
 
 
 def test_as_many_classes_as_there_can_be_are_no_fault() -> None:
     most = ClassTable.model_validate({"classes": [{"id": i, "name": str(i)} for i in range(255)]})
-    assert all(match_classes(most, most).known)
+    assert all(match_classes(most, most).matched)
     with pytest.raises(InputError, match="leave --compare out"):
         match_classes(table("sea", "lake"), most)

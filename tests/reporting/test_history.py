@@ -15,7 +15,7 @@ from segapp.classes import ClassTable
 from segapp.evaluation.report import Evaluation
 from segapp.model.bundle import read_spec
 from segapp.reporting.history import Transfer, stored_transfer, training_curves
-from segapp.reporting.scoretable import ScoreTable, stored_scores
+from segapp.reporting.score_table import ScoreTable, stored_scores
 from segapp.training.log_rows import LOG_FILE, read_log
 from tests.reporting.conftest import LOG, plan_of, write_logs
 
@@ -81,7 +81,7 @@ def test_a_plan_with_more_or_less_than_today_is_read() -> None:
     provenance["plan"]["of_tomorrow"] = {"x": 1}
     del provenance["plan"]["distilled"]
     transfer = stored_transfer(provenance)
-    assert isinstance(transfer, Transfer) and transfer.plan.remembered == ()
+    assert isinstance(transfer, Transfer) and transfer.plan.distilled == ()
 
 
 @pytest.mark.parametrize("key", ["plan", "phases", "winner"])
@@ -108,9 +108,9 @@ def test_a_score_table_holds_exactly_what_evaluate_writes() -> None:
     table = ScoreTable.model_validate(written)
     assert table.model_dump(mode="json") == json.loads(json.dumps(written))
     first, second, third = table.classes
-    assert table.why_none(first, "iou") == ""
-    assert table.why_none(second, "precision") == "predicted nowhere"
-    assert table.why_none(third, "f1") == "absent from the reference"
+    assert table.reason_undefined(first, "iou") == ""
+    assert table.reason_undefined(second, "precision") == "predicted nowhere"
+    assert table.reason_undefined(third, "f1") == "absent from the reference"
 
 
 @pytest.mark.parametrize(

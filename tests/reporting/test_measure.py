@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from segapp.classes import IGNORED_INDEX, ClassTable
 from segapp.data.dataset import read_dataset
 from segapp.evaluation.evaluate import evaluate
-from segapp.reporting.gallery import EACH, Network, choose, show
-from segapp.reporting.measure import PATCH, Patch, equal_parts, measure
+from segapp.reporting.gallery import MOST_PER_GROUP, Network, make_pictures, select_patches
+from segapp.reporting.measure import PATCH, Patch, measure, split_evenly
 from segapp.reporting.palette import Palette
 from segapp.scenes.scene import Scene
 from segapp.windows import Window, whole
@@ -80,7 +80,7 @@ def test_patches_part_each_scene_and_carry_its_right_pixels() -> None:
 
 @given(st.integers(1, 700), st.integers(1, 700))
 def test_parts_tile_a_scene_in_nearly_equal_windows(height: int, width: int) -> None:
-    windows = list(equal_parts((height, width), PATCH))
+    windows = list(split_evenly((height, width), PATCH))
     seen = np.zeros((height, width), int)
     for window in windows:
         seen[window.slices] += 1
@@ -116,7 +116,7 @@ def test_a_pixel_without_a_prediction_has_no_score() -> None:
     scene.pixels[:] = np.nan
     measured = measure(BandsAsProbabilities(), [scene], CLASSES)  # type: ignore[arg-type]
     assert measured.patches == () and measured.scores.pixels == 0 and np.isnan(measured.reliability.error)
-    assert choose(measured.patches) == {}
+    assert select_patches(measured.patches) == {}
 
 
 patches = st.lists(
@@ -136,12 +136,16 @@ patches = st.lists(
 
 @given(patches)
 def test_the_gallery_holds_the_best_the_median_and_the_worst(given_patches: list[Patch]) -> None:
-    chosen = choose(given_patches)
+    chosen = select_patches(given_patches)
     shown = [patch for found in chosen.values() for patch in found]
     fit = sorted(
         (p.accuracy for p in given_patches if p.pixels >= 0.1 * max(q.pixels for q in given_patches)), reverse=True
     )
-    assert len(set(shown)) == len(shown) == min(3 * EACH, len(fit) if len(fit) < 3 else 3 * min(EACH, len(fit) // 3))
+    assert (
+        len(set(shown))
+        == len(shown)
+        == min(3 * MOST_PER_GROUP, len(fit) if len(fit) < 3 else 3 * min(MOST_PER_GROUP, len(fit) // 3))
+    )
     assert [patch.accuracy for patch in chosen["Best"]] == fit[: len(chosen["Best"])]
     if "Worst" in chosen:
         assert [patch.accuracy for patch in chosen["Worst"]] == fit[::-1][: len(chosen["Worst"])]
@@ -154,7 +158,7 @@ def test_the_gallery_holds_the_best_the_median_and_the_worst(given_patches: list
 
 def test_patches_with_hardly_a_label_are_not_shown() -> None:
     full, empty = Patch(0, Window(0, 0, 9, 9), 81, 0.5, 0.5), Patch(0, Window(0, 9, 9, 9), 8, 1.0, 1.0)
-    assert choose([full, empty]) == {"Best": [full]}
+    assert select_patches([full, empty]) == {"Best": [full]}
 
 
 def test_a_shown_patch_is_the_window_that_was_scored() -> None:
@@ -163,14 +167,14 @@ def test_a_shown_patch_is_the_window_that_was_scored() -> None:
     measured = measure(BandsAsProbabilities(), scenes, CLASSES)  # type: ignore[arg-type]
     patch = measured.patches[-2]
     network = Network(BandsAsProbabilities(), scenes)  # type: ignore[arg-type]
-    indexes, probabilities = network.map(patch)
+    indexes, probabilities = network.predict(patch)
     labels = scenes[1].labels[patch.window.slices]
     scored = (labels != IGNORED_INDEX) & (indexes != IGNORED_INDEX)
     assert (indexes == labels)[scored].mean() == pytest.approx(patch.accuracy)
     np.testing.assert_array_equal(probabilities, scenes[1].pixels[patch.window.slices])
-    shown = show(patch, network, Palette.of(CLASSES), ("the base", network))
+    shown = make_pictures(patch, network, Palette.of(CLASSES), ("the base", network))
     titles = [picture.title for picture in shown.pictures]
     assert titles == ["Image", "Reference", "Prediction before", "Prediction", "Errors", "Confidence"]
-    assert shown.before == pytest.approx(patch.accuracy)
+    assert shown.accuracy_before == pytest.approx(patch.accuracy)
     window = patch.window
     assert shown.place.startswith(f"toy, rows {window.row}-{window.row_stop - 1}, columns {window.col}-")

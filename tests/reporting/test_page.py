@@ -99,7 +99,7 @@ def test_the_pointer_over_the_confusion_matrix_tells_count_and_classes(
         count = scores["confusion"][row][column]
         told = over_cell(page, row, column)
         assert f"{count:,} of {scores['classes'][row]['pixels']:,} pixels of {names[row]}" in told
-        assert f"mapped to {names[column]} (" in told and ("right" if row == column else "wrong") in told
+        assert f"mapped to {names[column]} (" in told and ("correct" if row == column else "wrong") in told
 
 
 def test_dark_where_the_reader_likes_it_dark(browser: Callable[..., Browser], page_file: Path, tmp_path: Path) -> None:

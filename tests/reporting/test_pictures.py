@@ -13,8 +13,8 @@ from PIL import Image
 
 from segapp.bands import Band
 from segapp.classes import IGNORED_INDEX, ClassTable
-from segapp.reporting.palette import ALIKE, HATCHES, Palette, differences
-from segapp.reporting.pictures import WRONG, composites, confidence, data_uri, errors, stretched
+from segapp.reporting.palette import HATCHES, SIMILAR, Palette, color_differences
+from segapp.reporting.pictures import WRONG, composites, confidence_picture, data_uri, error_picture, stretch
 
 
 def table(*colors: str) -> ClassTable:
@@ -26,10 +26,10 @@ def table(*colors: str) -> ClassTable:
 def test_colours_are_the_classes_own_and_alike_ones_differ_by_hatch(colors: list[str]) -> None:
     palette = Palette.of(table(*colors))
     assert list(palette.colors) == colors
-    near = differences(colors) < ALIKE
+    near = color_differences(colors) < SIMILAR
     for i in range(len(colors)):
         for j in range(i):
-            assert ((j, i) in palette.alike) == near[i, j]
+            assert ((j, i) in palette.similar) == near[i, j]
             if near[i, j]:
                 assert palette.hatches[i] != palette.hatches[j]
 
@@ -59,7 +59,7 @@ def test_two_classes_of_one_colour_look_different_in_a_picture() -> None:
 def test_a_stretch_runs_from_the_2nd_to_the_98th_percentile_of_each_band() -> None:
     ramp = np.linspace(0, 1, 101, dtype=np.float32)
     pixels = np.stack([ramp, 5 - 3 * ramp, np.full_like(ramp, 7)], axis=-1)[None]
-    rgba = stretched(pixels)[0]
+    rgba = stretch(pixels)[0]
     assert rgba[2, 0] == 0 and rgba[50, 0] == pytest.approx(128, abs=1) and rgba[98, 0] == 255
     np.testing.assert_allclose(rgba[:, 1].astype(int), rgba[::-1, 0], atol=1)  # what is rounded up here is down there
     assert set(rgba[:, 2]) == {128}  # a band of one value is grey
@@ -69,9 +69,9 @@ def test_invalid_pixels_are_transparent_and_do_not_move_the_stretch() -> None:
     rng = np.random.default_rng(0)
     pixels = rng.uniform(size=(40, 40, 3)).astype(np.float32)
     holed = np.concatenate([pixels, np.full((40, 40, 3), np.nan, np.float32)])
-    assert np.array_equal(stretched(holed)[:40], stretched(pixels))
-    assert not stretched(holed)[40:].any()
-    assert not stretched(np.full((4, 4, 3), np.nan, np.float32)).any()
+    assert np.array_equal(stretch(holed)[:40], stretch(pixels))
+    assert not stretch(holed)[40:].any()
+    assert not stretch(np.full((4, 4, 3), np.nan, np.float32)).any()
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ def test_bands_are_shown_by_name_or_wavelength_or_else_the_first(
     found = composites(bands)
     assert [composite.bands for composite in found] == expected
     assert all(bands[index].name in composite.names for composite in found for index in composite.bands)
-    assert stretched(np.zeros((4, 4, len(found[0].bands)), np.float32)).shape == (4, 4, 4)
+    assert stretch(np.zeros((4, 4, len(found[0].bands)), np.float32)).shape == (4, 4, 4)
 
 
 def test_errors_are_red_and_pixels_without_a_score_are_see_through() -> None:
     image = np.full((2, 2, 4), 90, np.uint8)
     reference = np.array([[0, 1], [1, IGNORED_INDEX]], np.uint8)
     prediction = np.array([[0, 0], [IGNORED_INDEX, 1]], np.uint8)
-    picture = errors(image, reference, prediction)
+    picture = error_picture(image, reference, prediction)
     assert picture[0, 1].tolist() == [*WRONG, 255]
     assert picture[0, 0, 0] == picture[0, 0, 1] == picture[0, 0, 2] and picture[0, 0, 3] == 255
     assert picture[1, :, 3].tolist() == [0, 0]
@@ -105,7 +105,7 @@ def test_errors_are_red_and_pixels_without_a_score_are_see_through() -> None:
 
 def test_confidence_runs_from_one_over_the_classes_to_one() -> None:
     probabilities = np.array([[[0.25] * 4, [1, 0, 0, 0], [np.nan] * 4]], np.float32)
-    picture = confidence(probabilities)[0]
+    picture = confidence_picture(probabilities)[0]
     assert picture[0, :3].sum() < picture[1, :3].sum()
     assert picture[:, 3].tolist() == [255, 255, 0]
 

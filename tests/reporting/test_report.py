@@ -141,7 +141,7 @@ def test_it_tells_what_the_model_is_and_what_became_of_its_base(compared: Path, 
     for word in (*spec.classes.names, *(band.name for band in spec.bands), "new & better", "A U-Net of depth 2"):
         assert word in text
     assert "From models/old by the strategy staged" in text
-    assert "Bands new to the base: blue." in text and "Bands of the base that are not used: thermal." in text
+    assert "New bands: blue." in text and "Removed bands: thermal." in text
     assert "1-decoder written 0.625 -" in text  # no mean IoU was told
     assert "x 0.5" in text and "frozen" in text
     assert "hectares, over the" in text
@@ -152,8 +152,8 @@ def test_without_data_it_tells_what_the_directory_knows_and_why_the_rest_is_miss
     trained: Path, tmp_path: Path
 ) -> None:
     bare = rewritten(trained, tmp_path / "bare", scores={}, provenance={})
-    of_bare = ["There are no scores: model.json holds none", "No training log lies", "does not tell how it was made"]
-    of_trained = ["Without --data there are no patches", "was not made by transfer", "the numbers are those of model"]
+    of_bare = ["There are no scores in model.json", "has no training log", "model.json has no provenance"]
+    of_trained = ["need the scenes: give --data", "was not made by transfer", "the scores are those of model"]
     for folder, lines in ((trained, of_trained), (bare, [*of_bare, "model.weights.h5 is missing"])):
         file = report(folder, output=tmp_path / "page.html")
         text = Page(file.read_text("utf-8")).text
@@ -171,14 +171,14 @@ def test_a_plan_that_cannot_be_read_is_left_out_with_a_line(trained: Path, tmp_p
 def test_stored_scores_of_one_reference_are_compared_and_of_two_are_not(trained: Path, tmp_path: Path) -> None:
     scores = read_spec(trained).scores
     file = report(trained, compare=rewritten(trained, tmp_path / "same", name="twin"), output=tmp_path / "page.html")
-    assert "Against twin, mean IoU went from" in file.read_text("utf-8")
+    assert "Compared with twin, mean IoU changed from" in file.read_text("utf-8")
     moved = {"test": {**scores["test"], "pixels": scores["test"]["pixels"] + 1}}
     other = rewritten(trained, tmp_path / "other", name="stranger", scores=moved)
     text = report(trained, compare=other, output=tmp_path / "page.html").read_text("utf-8")
-    assert "Against stranger" not in text and "not the same pixels" in text
-    silent = rewritten(trained, tmp_path / "silent", name="silent", scores={})
-    text = report(trained, compare=silent, output=tmp_path / "page.html").read_text("utf-8")
-    assert "silent cannot be set beside" in text
+    assert "Compared with stranger" not in text and "not the same pixels" in text
+    unscored = rewritten(trained, tmp_path / "unscored", name="unscored", scores={})
+    text = report(trained, compare=unscored, output=tmp_path / "page.html").read_text("utf-8")
+    assert "cannot be compared: scores of both are needed" in text
 
 
 def test_a_class_without_a_score_says_why(trained: Path, tmp_path: Path) -> None:

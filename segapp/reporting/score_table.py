@@ -1,4 +1,4 @@
-"""Scores as JSON has them, from an evaluation or from `model.json`."""
+"""Scores in their JSON form, from an evaluation or from `model.json`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from segapp.classes import ClassTable
 
 Score = float | None
-"""None where a score is not defined."""
+"""None where the score is undefined."""
 
 
 class _Row(BaseModel):
@@ -51,8 +51,8 @@ class ScoreTable(_Row):
             raise ValueError("the confusion matrix does not fit the classes")
         return self
 
-    def why_none(self, row: ClassRow, score: str) -> str:
-        """Why a class has no such score; "" where it has one."""
+    def reason_undefined(self, row: ClassRow, score: str) -> str:
+        """Why this score of a class is undefined; "" where it is defined."""
         if getattr(row, score) is not None:
             return ""
         if not row.pixels:
@@ -63,10 +63,10 @@ class ScoreTable(_Row):
 
 
 def stored_scores(scores: dict[str, Any], role: str, classes: ClassTable) -> ScoreTable | None:
-    """What `model.json` tells of the scores on `role`; None where it does not, or of other classes."""
+    """The scores of `role` in `model.json`; None where they are missing, invalid or of other classes."""
     try:
         table = ScoreTable.model_validate(scores[role])
     except (KeyError, ValidationError):
         return None
-    same = [(row.id, row.name) for row in table.classes] == [(c.id, c.name) for c in classes.classes]
-    return table if same else None
+    same_classes = [(row.id, row.name) for row in table.classes] == [(c.id, c.name) for c in classes.classes]
+    return table if same_classes else None
