@@ -63,6 +63,7 @@ def inspect(path: Path, model: Path | None, json_file: Path | None) -> None:
     from segapp.data.dataset import read_dataset
     from segapp.data.inspection import DatasetSummary, ImageSummary, inspect_dataset, inspect_scene
     from segapp.data.inspection_tables import print_summary
+    from segapp.scenes.band_files import same_scene
     from segapp.scenes.raster_scene import open_scene
     from segapp.scenes.rules import ImageRules
 
@@ -70,7 +71,13 @@ def inspect(path: Path, model: Path | None, json_file: Path | None) -> None:
     if path.suffix == ".toml":
         summary = inspect_dataset(read_dataset(path))
     elif model is None:
-        summary = inspect_scene(open_scene([path], ImageRules()))
+        scene = open_scene([path], ImageRules())
+        if band_files := same_scene(path):
+            scene.notes = (
+                f"is one of {len(band_files.files)} files of one band each of the scene {band_files.name}; list them "
+                "in 'image' of a dataset.toml to read them together",
+            )
+        summary = inspect_scene(scene)
     else:
         import numpy as np
 
@@ -78,6 +85,7 @@ def inspect(path: Path, model: Path | None, json_file: Path | None) -> None:
         from segapp.model.model_scene import open_for_model
 
         spec = read_spec(model)
-        summary = inspect_scene(open_for_model(path, spec), np.array(spec.normalization.mean))
+        source = same_scene(path, spec.images.band_files, spec.images.quality_part) if len(spec.bands) > 1 else None
+        summary = inspect_scene(open_for_model(source or path, spec), np.array(spec.normalization.mean))
     print_summary(summary, console)
     write_results(json_file, summary.as_dict())

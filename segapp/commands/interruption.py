@@ -7,7 +7,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from segapp.scenes.band_files import Source
 
 NOTHING_WRITTEN = "nothing was written, start again"
 
@@ -70,7 +73,7 @@ def saved_training(output: Path) -> str:
     return f"{output} is whole" if output.exists() else NOTHING_WRITTEN
 
 
-def saved_maps(files: Sequence[Path], output: Path) -> str:
+def saved_maps(files: Sequence[Source], output: Path) -> str:
     """How many of the maps of the scenes `files` are written."""
     from segapp.maps.record import read_record
     from segapp.prediction.outputs import outputs_of

@@ -134,7 +134,7 @@ def predict(
     from segapp.client.endpoint import ServerSettings
     from segapp.inference.settings import RunSettings
     from segapp.model.bundle import read_spec
-    from segapp.prediction.inputs import find_scenes
+    from segapp.prediction.inputs import find_scenes, group_by_bands
     from segapp.prediction.settings import MapSettings
 
     run = RunSettings(engine, precision, tile_size, blend, test_time_augmentation)
@@ -149,9 +149,12 @@ def predict(
         window=_window(window) if window else None,
         aoi=aoi,
     )
-    if model is not None:
-        read_spec(model)
+    spec = None if model is None else read_spec(model)
     files = find_scenes(scenes)
+    if spec is not None:
+        files, left_out = group_by_bands(files, spec)
+        for file in left_out if not quiet else ():
+            click.echo(f"note: {file}: is none of the model's bands, and is left out", err=True)
     if model is not None or str(source).startswith("grpc"):
         import_tensorflow()
     from segapp.maps.record import print_summary

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from segapp.classes import ClassTable, read_class_csv
 from segapp.configuration import read_toml, validate
 from segapp.data.dataset_file import DatasetFile, SceneFiles, SplitFile
 from segapp.errors import InputError
+from segapp.scenes.band_files import band_of_file, differing_parts, scenes_of_one_band
 from segapp.scenes.blocks import ROLES, Role, divide
 from segapp.scenes.local import is_hidden, require_local
 from segapp.scenes.raster_scene import RasterScene, open_scene
@@ -66,12 +69,18 @@ class Dataset:
     def reading(self) -> ImageReading:
         """What prediction has to know of how the images are read."""
         scenes = [scene for _, scene in self.members]
+        quality = scenes[0].validity.quality
+        files = [Path(re.sub(r" \([^)]*\)$", "", file)) for file in scenes[0].files]
+        beside = [Path(quality.raster.path)] if quality and quality.own_file and len(files) > 1 else []
+        parts = differing_parts([*files, *beside]) if len(files) > 1 else ()
         nodata = self.image.nodata if self.image.nodata == self.image.nodata else None
         return ImageReading(
             nodata=nodata,
             mask_band=self.image.mask_band,
             quality=self.image.quality,
             quality_file=any(s.validity.quality and s.validity.quality.raster is not s.raster for s in scenes),
+            band_files=parts[: len(files)],
+            quality_part=parts[-1] if parts and beside else "",
             bands_in_file=len(scenes[0].raster.band_names),
             bands_named=any(scenes[0].raster.band_names) or any(scenes[0].raster.wavelengths_nm),
             scalings_differ=any(scene.bands != self.bands for scene in scenes),
@@ -127,7 +136,21 @@ def read_dataset(path: Path) -> Dataset:
         words = ", ".join(f"'{word}'" for word in split.words)
         raise InputError(f"{split.path}: no scene of {path} has one of the roles {words}; check 'name' and 'roles'")
     dataset = _dataset(file.name or path.stem, str(path), classes, members, file.image)
-    return replace(dataset, groups=groups, notes=split.notes() if split else ())
+    notes = (*(split.notes() if split else ()), *_bands_as_scenes(path, [scene for _, scene in members]))
+    return replace(dataset, groups=groups, notes=notes)
+
+
+def _bands_as_scenes(toml: Path, scenes: Sequence[RasterScene]) -> list[str]:
+    """A note where scenes of one band each are files of one scene, as a glob over band files makes them."""
+    single = [Path(scene.path) for scene in scenes if len(scene.files) == len(scene.raster.band_names) == 1]
+    for group in scenes_of_one_band(single):
+        bands = ", ".join(str(band_of_file(file)) for file in group)
+        listed = ", ".join(f'"{os.path.relpath(file, toml.parent)}"' for file in group[:2])
+        return [
+            f"{toml}: {len(group)} scenes of one band each, as {group[0].name}, look like the bands of one scene "
+            f"({bands}); to read them together, list them: image = [{listed}, ...]"
+        ]
+    return []
 
 
 def dataset_from_files(

@@ -9,16 +9,16 @@ from typing import Any
 from segapp.bands import Band, canonical_name, centre_of, is_numbered, known_wavelength, match_bands, names_of, near
 from segapp.errors import InputError
 from segapp.model.model_spec import ModelSpec
-from segapp.scenes.open import open_raster
+from segapp.scenes.band_files import BandFiles, Source, files_of
 from segapp.scenes.raster import Raster
-from segapp.scenes.raster_scene import RasterScene, open_scene
+from segapp.scenes.raster_scene import RasterScene, open_files, open_scene
 from segapp.scenes.rules import ImageRules, band_wavelengths, choose_bands
 
 _MOST_NAMES = 8
 
 
-def open_for_model(file: Path, spec: ModelSpec, rules: ImageRules | None = None) -> RasterScene:
-    """Open the scene in `file` with the bands of the model, in its order and units. No pixel is read.
+def open_for_model(source: Source, spec: ModelSpec, rules: ImageRules | None = None) -> RasterScene:
+    """Open the scene in a file, or in one file a band, with the model's bands in its order and units. No pixel is read.
 
     The bands are those that `rules` choose, in that order; otherwise those with the model's band names (from the file
     or from `names` of the rules) or centre wavelengths; otherwise all, if the number is the same and no name or
@@ -27,9 +27,10 @@ def open_for_model(file: Path, spec: ModelSpec, rules: ImageRules | None = None)
     mask band and the quality band of training apply where the rules give none. Raises InputError when the file cannot
     be opened, or when its bands or their unit do not match the model.
     """
-    rules = rules or ImageRules()
-    raster = open_raster(file, variable=rules.variable, layout=rules.layout)
-    rules, notes = _as_in_training(raster, rules, spec)
+    rules, files = rules or ImageRules(), files_of(source)
+    quality = source.quality if isinstance(source, BandFiles) else None
+    raster = open_files(files, rules)
+    rules, notes = _as_in_training(raster, rules, spec, quality)
     indexes, found = choose_bands(raster, rules)
     chosen, order_notes = _match(spec, raster, indexes, rules)
     notes += order_notes
@@ -43,24 +44,33 @@ def open_for_model(file: Path, spec: ModelSpec, rules: ImageRules | None = None)
     elif spec.images.scalings_differ:
         scaling = f"scale {bands[0].scale:g} and offset {bands[0].offset:g}"
         notes.append(f"states no scale and offset, which differed in training; read with {scaling}")
+    taken = [indexes[i] for i in chosen]
+    inside = rules.mask_band is not None or (rules.quality is not None and rules.quality.band is not None)
+    if len(files) == len(raster.band_names) > 1 and not inside:  # only the bands' own files, on the first one's grid
+        files, taken = [files[i] for i in taken], list(range(len(taken)))
+        rules = rules.model_copy(update={"grid": 1})
     scene = open_scene(
-        [file],
+        files,
         rules.model_copy(
             update={
-                "bands": tuple(indexes[i] + 1 for i in chosen),
+                "bands": tuple(index + 1 for index in taken),
                 "names": None,
                 "wavelengths_nm": None,
                 "scale": tuple(band.scale for band in bands),
                 "offset": tuple(band.offset for band in bands),
             }
         ),
+        name=source.stem,
+        quality_file=quality if rules.quality else None,
     )
     scene.bands = bands
     scene.notes = tuple(notes)
     return scene
 
 
-def _as_in_training(raster: Raster, rules: ImageRules, spec: ModelSpec) -> tuple[ImageRules, list[str]]:
+def _as_in_training(
+    raster: Raster, rules: ImageRules, spec: ModelSpec, quality: Path | None
+) -> tuple[ImageRules, list[str]]:
     """`rules` with the nodata value, mask band and quality band of training where they give none, and what is missing.
 
     A band that training chose by number is used in files with as many bands only.
@@ -75,7 +85,11 @@ def _as_in_training(raster: Raster, rules: ImageRules, spec: ModelSpec) -> tuple
             update[key] = getattr(training, key)
         else:
             notes.append(f"has no {key} {band}, by which training left out pixels: all pixels are mapped")
-    if training.quality_file and rules.quality is None:
+    in_own_file = training.quality_file if rules.quality is None else rules.quality.band is None
+    if quality is not None and rules.quality is None:
+        update["quality"] = training.quality
+    elif quality is None and in_own_file:
+        update["quality"] = None
         notes.append("is mapped without a quality file, by which training left out pixels: clouds are mapped, too")
     rules = rules.model_copy(update=update)
     if rules.bands is None and raster.alpha is not None and len(raster.band_names) == len(spec.bands):

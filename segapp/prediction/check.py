@@ -13,13 +13,14 @@ from segapp.inference.loading import open_predictor
 from segapp.inference.settings import RunSettings
 from segapp.model.model_scene import open_for_model
 from segapp.prediction.settings import MapSettings
+from segapp.scenes.band_files import Source
 from segapp.scenes.blocks import Block
 from segapp.windows import Window
 
 _SAMPLE = 1024
 
 
-def disagreement(model: Path, scene: Path, settings: MapSettings, run: RunSettings) -> float:
+def disagreement(model: Path, scene: Source, settings: MapSettings, run: RunSettings) -> float:
     """The share, 0 to 1, of the valid pixels in the middle 1024 x 1024 of a scene that get another class.
 
     Raises InputError where those hold no valid pixel.

@@ -8,11 +8,12 @@ from pathlib import Path
 from segapp.errors import InputError
 from segapp.maps.record import MapRecord
 from segapp.prediction.job import Job
+from segapp.scenes.band_files import Source
 
 
 def map_on_cluster(
-    address: str, job: Job, todo: Sequence[tuple[Path, Path]]
-) -> Iterator[tuple[Path, MapRecord | Exception]]:
+    address: str, job: Job, todo: Sequence[tuple[Source, Path]]
+) -> Iterator[tuple[Source, MapRecord | Exception]]:
     """Have the workers of the scheduler at `address` map each scene to its file; yields them as they end.
 
     A scene whose worker dies is given to another. Workers must see the same files by the same paths. Raises

@@ -5,10 +5,15 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segapp.errors import InputError
+from segapp.scenes.band_files import BandFiles, Source, group_by_scene
 from segapp.scenes.local import is_hidden, require_local
 from segapp.scenes.picture import SUFFIXES as PICTURE_SUFFIXES
+
+if TYPE_CHECKING:
+    from segapp.model.model_spec import ModelSpec
 
 _ARRAY_SUFFIXES = frozenset({".mat", ".h5", ".hdf5", ".he5", ".npy", ".npz"})
 _RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".j2k", ".img", ".vrt", ".dat", ".bil", ".bip", ".bsq"})
@@ -16,8 +21,8 @@ IMAGE_SUFFIXES = _RASTER_SUFFIXES | _ARRAY_SUFFIXES | PICTURE_SUFFIXES
 """By these a folder's images are told from what lies beside them; a file that is named may have any suffix."""
 
 
-def find_scenes(sources: Sequence[str | Path]) -> list[Path]:
-    """The files that `sources` stand for, in order, each once.
+def find_scenes(sources: Sequence[str | Path | BandFiles]) -> list[Source]:
+    """The files, or the scenes of one file a band, that `sources` stand for, in order, each once.
 
     A source is a file, a glob, a folder (its images, sorted, not those in folders below), or a .txt list of files,
     globs and folders, one a line, relative to the list; lines that begin with # are comments. Raises InputError where
@@ -25,11 +30,23 @@ def find_scenes(sources: Sequence[str | Path]) -> list[Path]:
     """
     if not sources:
         raise InputError("no scene is given; name files, globs, folders or .txt lists")
-    files: dict[Path, Path] = {}
+    files: dict[Path, Source] = {}
     for source in sources:
+        if isinstance(source, BandFiles):
+            files[source.files[0].resolve()] = source
+            continue
         for file in _of_source(Path(source)):
             files.setdefault(file.parent.resolve() / file.name, file)
     return list(files.values())
+
+
+def group_by_bands(sources: Sequence[Source], spec: ModelSpec) -> tuple[list[Source], list[Path]]:
+    """`sources` with files of one band each put together to the scenes of a model of several bands; and files that are
+    left out, as they are beside such files but hold none of the bands."""
+    files = [source for source in sources if isinstance(source, Path)]
+    if len(spec.bands) == 1 or len(files) < len(sources):
+        return list(sources), []
+    return group_by_scene(files, spec.images.band_files, spec.images.quality_part)
 
 
 def _of_source(source: Path) -> Iterator[Path]:

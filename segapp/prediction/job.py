@@ -16,6 +16,7 @@ from segapp.maps.record import MapRecord
 from segapp.model.model_spec import ModelSpec
 from segapp.prediction.mapping import map_scene
 from segapp.prediction.settings import MapSettings
+from segapp.scenes.band_files import Source
 
 if TYPE_CHECKING:
     from segapp.client.client import ServedModel
@@ -32,7 +33,7 @@ class Job:
     run_settings: RunSettings
     made_with: Mapping[str, Any]
 
-    def run(self, file: Path, target: Path, advance: Advance = lambda done, total: None) -> MapRecord | Exception:
+    def run(self, file: Source, target: Path, advance: Advance = lambda done, total: None) -> MapRecord | Exception:
         """Map one scene, or say what is wrong with it: others go on. Raises EngineLostError, which ends them all."""
         try:
             predictor, spec = _open(self.model, self.run_settings, self.made_with["weights"])

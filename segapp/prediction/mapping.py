@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from segapp.model.model_scene import open_for_model
 from segapp.model.model_spec import ModelSpec
 from segapp.prediction.area import Area, area_of
 from segapp.prediction.settings import MapSettings
+from segapp.scenes.band_files import Source, files_of
 from segapp.scenes.blocks import Block
 from segapp.scenes.retile import quick_to_read
 from segapp.scenes.scene import Scene
@@ -33,13 +34,13 @@ from segapp.windows import Window
 def map_scene(
     predictor: Predictor,
     spec: ModelSpec,
-    file: Path,
+    file: Source,
     output: Path,
     settings: MapSettings,
     made_with: Mapping[str, Any],
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> MapRecord:
-    """Map the scene in `file` to `output`, whose suffix tells the format, and write its record beside it.
+    """Map the scene in a file, or in one file a band, to `output`, whose suffix is the format, with a record beside it.
 
     `advance` is told after each piece how many of how many pixels are done. Files get their names when all are whole;
     an error on the way leaves nothing. Raises InputError where scene, area or output are not fit, or no pixel is valid.
@@ -53,11 +54,12 @@ def map_scene(
     usual = np.array(spec.normalization.mean), np.array(spec.normalization.std)
     note = unlike([Block(opened, area.window)], spec.bands, *usual)
     notes = [f"{note}; check --scale, --offset and --bands"] if note else []
-    with quick_to_read(file, predictor.tile, output.parent) as source:
+    copied = quick_to_read(file, predictor.tile, output.parent) if isinstance(file, Path) else nullcontext(file)
+    with copied as source:
         scene = opened if source == file else open_for_model(source, spec, settings.rules)
         tags = {
             "TIFFTAG_SOFTWARE": "segapp",
-            "SEGAPP_SCENE": file.name,
+            "SEGAPP_SCENE": files_of(file)[0].name,
             "SEGAPP_MODEL": spec.name,
             "SEGAPP_WEIGHTS": spec.weights.sha256,
         }
@@ -96,7 +98,7 @@ def map_scene(
 
 
 def _record_of(
-    file: Path,
+    file: Source,
     output: Path,
     spec: ModelSpec,
     counts: np.ndarray,

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segapp.errors import InputError
+from segapp.scenes.band_files import Source
 
 _IN_KIND = {".mat": ".mat", ".npy": ".npy", ".npz": ".npy", ".png": ".png", ".jpg": ".png", ".jpeg": ".png"}
 
 
-def outputs_of(scenes: Sequence[Path], output: Path) -> list[Path]:
+def outputs_of(scenes: Sequence[Source], output: Path) -> list[Path]:
     """The map of each scene: `output` itself for one scene and a file name, else a file in the folder `output`.
 
     Maps are written in kind: MAT, NPY and PNG scenes give such files, all others GeoTIFF. Raises InputError where two

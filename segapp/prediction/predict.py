@@ -17,20 +17,22 @@ from segapp.errors import InputError
 from segapp.inference.settings import RunSettings
 from segapp.maps.record import MapRecord, read_record
 from segapp.model.bundle import read_spec
-from segapp.prediction.inputs import find_scenes
+from segapp.prediction.inputs import find_scenes, group_by_bands
 from segapp.prediction.job import Advance, Job
 from segapp.prediction.outputs import outputs_of
 from segapp.prediction.settings import MapSettings
+from segapp.scenes.band_files import BandFiles, Source, files_of
 
 if TYPE_CHECKING:
     from segapp.client.client import ServedModel
+    from segapp.model.model_spec import ModelSpec
 
 
 @dataclass(frozen=True)
 class Failure:
     """A scene that could not be mapped, and why."""
 
-    scene: Path
+    scene: Source
     reason: str
 
 
@@ -44,7 +46,7 @@ class Maps:
 
 def predict(
     model: str | Path,
-    scenes: str | Path | Sequence[str | Path],
+    scenes: str | Path | Sequence[str | Path | BandFiles],
     output: str | Path,
     settings: MapSettings | None = None,
     run: RunSettings | None = None,
@@ -56,24 +58,28 @@ def predict(
 ) -> Maps:
     """Map `scenes` with the model directory `model`, or with the model on a server, as in "grpc://host:8500/unet6".
 
-    `scenes` are files, globs, folders, or text files that list such. One scene is written to the file `output`, several
-    into the folder `output`, each by the name of its scene and in its kind. With `resume`, maps that an earlier run
-    finished are kept. `dask` is the address of a scheduler whose workers, which must see the same files, share the
-    scenes. `server` says how long a server is waited for; a bearer token for it is taken from SEGAPP_TOKEN, and the
-    certificate of a private authority from the file that SEGAPP_CA_CERTIFICATE names.
+    `scenes` are files, globs, folders, or text files that list such; files of one band each are one scene. One scene is
+    written to the file `output`, several into the folder `output`, each by the name of its scene and in its kind. With
+    `resume`, maps that an earlier run finished are kept. `dask` is the address of a scheduler whose workers, which must
+    see the same files, share the scenes. `server` says how long a server is waited for; a bearer token for it is taken
+    from SEGAPP_TOKEN, and the certificate of a private authority from the file that SEGAPP_CA_CERTIFICATE names.
 
     Raises InputError where model, scenes or output are not fit to begin with; a single scene that fails raises too,
     one of several is a `Failure`, unless a server is lost.
     """
     output = Path(output)
     settings, run = settings or MapSettings(), run or RunSettings()
-    files = find_scenes([scenes] if isinstance(scenes, str | Path) else scenes)
+    found = find_scenes([scenes] if isinstance(scenes, str | Path) else scenes)
+    console = terminal.console(stderr=True, quiet=quiet)
+    source, spec, made_with = _source(model, run, server or ServerSettings(), console)
+    files, left_out = group_by_bands(found, spec)
+    for beside in left_out:
+        console.print(f"note: {beside}: is none of the model's bands, and is left out", markup=False, soft_wrap=True)
     maps = outputs_of(files, output)
     single = maps == [output]
-    console = terminal.console(stderr=True, quiet=quiet)
-    source, made_with = _source(model, run, server or ServerSettings(), console)
     made_with |= settings.model_dump(mode="json")
-    done: dict[Path, MapRecord] = {}
+    done: dict[Source, MapRecord] = {}
+    _keep_scenes(files, maps)
     for file, target in zip(files, maps, strict=True):
         record = _finished(target, made_with, resume)
         if record:
@@ -84,7 +90,7 @@ def predict(
         _make_folder(output)
     job = Job(source, settings, run, made_with)
     with _display(console, len(todo)) as advance:
-        results: Iterable[tuple[Path, MapRecord | Exception]]
+        results: Iterable[tuple[Source, MapRecord | Exception]]
         if dask:
             from segapp.prediction.dask_cluster import map_on_cluster
 
@@ -107,19 +113,32 @@ def predict(
 
 def _source(
     model: str | Path, run: RunSettings, server: ServerSettings, console: Console
-) -> tuple[Path | ServedModel, dict[str, Any]]:
-    """What runs the network, and what the record of a map tells of it."""
+) -> tuple[Path | ServedModel, ModelSpec, dict[str, Any]]:
+    """The model, its description, and what the records of its maps state of it."""
     from segapp.client.endpoint import is_endpoint, parse_endpoint
 
     if not is_endpoint(model):
-        return Path(model), {"weights": read_spec(Path(model)).weights.sha256, **asdict(run)}
+        spec = read_spec(Path(model))
+        return Path(model), spec, {"weights": spec.weights.sha256, **asdict(run)}
     endpoint = parse_endpoint(str(model))
     run.check_for_server()
     from segapp.client.client import find_served
 
     served = find_served(endpoint, server, lambda line: console.print(line, markup=False, soft_wrap=True))
-    weights = served.description.model.weights.sha256
-    return served, {"weights": weights, **asdict(run), "engine": "server", "server": str(served.endpoint)}
+    spec = served.description.model
+    return (
+        served,
+        spec,
+        {"weights": spec.weights.sha256, **asdict(run), "engine": "server", "server": str(served.endpoint)},
+    )
+
+
+def _keep_scenes(files: Sequence[Source], maps: Sequence[Path]) -> None:
+    """Raises InputError where a map would be written over a scene."""
+    scenes = {file.resolve() for source in files for file in files_of(source)}
+    for target in maps:
+        if target.exists() and target.resolve() in scenes:
+            raise InputError(f"{target}: is a scene itself, and a map would replace it; give another --output")
 
 
 def _finished(target: Path, made_with: Mapping[str, Any], resume: bool) -> MapRecord | None:

@@ -11,6 +11,7 @@ import numpy as np
 from segapp.bands import agreed_wavelengths
 from segapp.classes import IGNORED_INDEX, ClassTable
 from segapp.errors import InputError
+from segapp.scenes.band_files import band_of_file
 from segapp.scenes.geotiff import RasterioRaster
 from segapp.scenes.labels import Labels, open_labels
 from segapp.scenes.open import open_raster
@@ -129,7 +130,7 @@ def open_scene(
     Labels need `classes`. No pixel is read. Raises InputError where a file cannot be opened, a band that the rules
     name is missing, or labels and image do not fit.
     """
-    raster = _open_files(files, rules)
+    raster = open_files(files, rules)
     sources = tuple(f"{file.resolve()}{f' ({rules.variable})' if rules.variable else ''}" for file in files)
     labels = None
     if label_file is not None and classes is not None:
@@ -138,10 +139,14 @@ def open_scene(
     return RasterScene(name or files[0].stem, raster, rules, sources, quality, labels, classes)
 
 
-def _open_files(files: Sequence[Path], rules: ImageRules) -> Raster:
+def open_files(files: Sequence[Path], rules: ImageRules) -> Raster:
+    """The raster of one file, or of several on the grid of one of them; bands without a name have their file's."""
     rasters = [open_raster(file, variable=rules.variable, layout=rules.layout) for file in files]
     if len(rasters) == 1:
         return rasters[0]
+    for file, raster in zip(files, rasters, strict=True):
+        if tuple(raster.band_names) == (None,):
+            raster.band_names = (band_of_file(file),)
     stacked = StackedRaster(rasters)  # on no common grid yet: for the numbers of its bands
     given = ((rules.mask_band, "mask_band"), (rules.quality.band if rules.quality else None, "quality.band"))
     flags = {find_band(stacked, band, key) for band, key in given if band is not None}

@@ -99,6 +99,10 @@ class ImageReading(Strict):
     quality: QualityRule | None = None
     quality_file: bool = False
     """Whether the quality band was in a file of its own."""
+    band_files: tuple[str, ...] = ()
+    """For scenes of one file a band: the part of each file's name that is the band's, in order."""
+    quality_part: str = ""
+    """The part of the name of the quality band's file that is its own."""
     bands_in_file: int = 0
     """How many bands the images had in all: bands that are chosen by number are the same in such files only."""
     bands_named: bool = True

@@ -161,8 +161,8 @@ def test_a_file_that_is_no_finished_map_is_never_written_over(
 ) -> None:
     scene, theirs = write_scene(tmp_path / "scene.tif", (60, 50)), write_scene(tmp_path / "map.tif", (9, 20))
     before = theirs.read_bytes()
-    for output in (theirs, scene):
-        with pytest.raises(InputError, match=rf"{output.name}: is no map that segapp finished; remove it"):
+    for output, reason in ((theirs, "is no map that segapp finished; remove it"), (scene, "is a scene itself")):
+        with pytest.raises(InputError, match=rf"{output.name}: {reason}"):
             segapp.predict(model_folder, scene, output, quiet=True, resume=True)
     assert theirs.read_bytes() == before
 
