@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -20,6 +21,11 @@ from segapp.scenes.hdf5 import HDF5_ERRORS
 
 _CONFIG = "model_config"
 _PARTS = ("layers", "initializers", "regularizers", "constraints")
+_KERNEL = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
+_DROPPED = {"SeparableConv2D": _KERNEL, "DepthwiseConv2D": _KERNEL, "SeparableConv1D": _KERNEL}
+"""Keys that Keras 2 wrote of these layers and Keras 3 does not take; they change no prediction."""
+_GROUPED = (*_DROPPED, "Conv2DTranspose")
+"""Layers of which Keras 2 wrote `groups`, which Keras 3 does not take; only 1 means the same."""
 
 
 def read_keras(path: Path) -> Foreign:
@@ -60,6 +66,7 @@ def read_old_keras(path: Path) -> Foreign:
     except (*HDF5_ERRORS, AttributeError) as error:  # a RecursionError is a RuntimeError
         raise InputError(f"{path}: is damaged or no model of Keras ({error}); save or copy it again") from None
     try:
+        config = _without_dropped_keys(config)
         check_serialized(_with_modules(config["config"]["layers"]))
         check_weights(path)
     except ValueError as error:
@@ -67,21 +74,46 @@ def read_old_keras(path: Path) -> Foreign:
     except (*HDF5_ERRORS, AttributeError) as error:
         raise InputError(f"{path}: is damaged or no model of Keras ({error}); save or copy it again") from None
     with tempfile.TemporaryDirectory(prefix="segapp-") as folder:
-        modern = Path(folder) / f"{path.stem}.keras"
+        modern, readable = Path(folder) / f"{path.stem}.keras", Path(folder) / f"{path.stem}.h5"
         try:
+            shutil.copyfile(path, readable)
+            with h5py.File(readable, "r+", locking=False) as file:
+                file.attrs[_CONFIG] = json.dumps(config)
             with warnings.catch_warnings():  # Keras warns that the format is old
                 warnings.simplefilter("ignore")
-                if build_within(lambda: keras.models.load_model(path, compile=False), path.stat().st_size) is None:
+                if build_within(lambda: keras.models.load_model(readable, compile=False), path.stat().st_size) is None:
                     raise ValueError("it has more weights than the file can hold")
-                model = keras.models.load_model(path, compile=False, safe_mode=True)
+                model = keras.models.load_model(readable, compile=False, safe_mode=True)
         except KERAS_ERRORS as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:80]
             raise InputError(f"{path}: cannot be read by Keras {keras.__version__} ({reason}); save it again") from None
         model.save(modern)
         try:
             return read_keras(modern)
         except InputError as error:
             raise InputError(str(error).replace(str(modern), str(path))) from None
+
+
+def _without_dropped_keys(value: Any) -> Any:
+    """A copy of a configuration of Keras 2 without the keys that Keras 3 does not take.
+
+    Raises ValueError, with the layer's name, where such a key changes what the layer computes.
+    """
+    if isinstance(value, list):
+        return [_without_dropped_keys(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    new = {key: _without_dropped_keys(item) for key, item in value.items()}
+    kind, config = value.get("class_name"), new.get("config")
+    if not isinstance(kind, str) or not isinstance(config, dict):
+        return new
+    for key in _DROPPED.get(kind, ()):
+        config.pop(key, None)
+    if kind in _GROUPED and (groups := config.pop("groups", 1)) != 1:
+        raise ValueError(f"layer '{config.get('name')}' ({kind}) has groups={groups}; Keras 3 has no such layer")
+    if kind == "BatchNormalization" and isinstance(axis := config.get("axis"), list) and len(axis) == 1:
+        config["axis"] = axis[0]
+    return new
 
 
 def _with_modules(value: Any) -> Any:

@@ -90,6 +90,48 @@ def test_an_old_file_of_layers_that_keras_does_not_have_is_refused(tmp_path: Pat
         converted(path)
 
 
+def _keras_2_file(path: Path, groups: int) -> keras.Model:
+    """Writes separable, depthwise and transposed convolutions with the keys that Keras 2 wrote; returns the network."""
+    image = keras.Input((None, None, 3))
+    x = layers.SeparableConv2D(8, 3, padding="same", name="separable")(image)
+    x = layers.BatchNormalization()(x)
+    x = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2)(layers.MaxPooling2D()(x))
+    x = layers.Conv2DTranspose(4, 2, strides=2, name="up")(x)
+    model = keras.Model(image, layers.Conv2D(4, 1, activation="softmax")(x))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0.1, 0.5, weight.shape) for weight in model.get_weights()])
+    model.save(path)
+    glorot = {"class_name": "GlorotUniform", "config": {"seed": None}}
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        for layer in config["config"]["layers"]:
+            if layer["class_name"] in ("SeparableConv2D", "DepthwiseConv2D"):
+                layer["config"] |= {"kernel_initializer": glorot, "kernel_regularizer": None, "kernel_constraint": None}
+                layer["config"] |= {"groups": groups}
+            if layer["class_name"] == "Conv2DTranspose":
+                layer["config"] |= {"groups": 1}
+            if layer["class_name"] == "BatchNormalization":
+                layer["config"] |= {"axis": [3]}
+        file.attrs["model_config"] = json.dumps(config)
+    return model
+
+
+def test_keys_that_keras_3_dropped_are_no_hindrance(tmp_path: Path, converted: Convert) -> None:
+    original = _keras_2_file(tmp_path / "theirs.hdf5", groups=1)
+    before = (tmp_path / "theirs.hdf5").read_bytes()
+    images = noise((2, 32, 48, 3))
+    model = converted(tmp_path / "theirs.hdf5")
+    np.testing.assert_allclose(outputs(model, images), original(images), atol=1e-5, rtol=0)
+    assert (tmp_path / "theirs.hdf5").read_bytes() == before
+
+
+def test_a_dropped_key_that_changes_the_layer_is_refused(tmp_path: Path, converted: Convert) -> None:
+    _keras_2_file(tmp_path / "theirs.h5", groups=2)
+    with pytest.raises(InputError, match=r"layer 'separable' \(SeparableConv2D\) has groups=2"):
+        converted(tmp_path / "theirs.h5")
+    assert not (tmp_path / "theirs").exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"\x80\x04\x95pickle", b"truncated"])
 @pytest.mark.parametrize("name", ["theirs.keras", "theirs.h5", "theirs.onnx", "theirs.safetensors"])
 def test_what_is_no_such_file_is_refused(tmp_path: Path, converted: Convert, name: str, content: bytes) -> None:
