@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from segapp.model.model_spec import Normalization
 if TYPE_CHECKING:
     import onnx
 
+_OF_SHAPES = {"Shape", "Size", "ConstantOfShape"}
 _AFFINE = ("Sub", "Add", "Mul", "Div")
 
 
@@ -32,8 +34,9 @@ def read_onnx(path: Path) -> Foreign:
     from segapp.conversion.onnx_layers import translate
 
     file = _load(path)
-    graph = file.graph
-    constants = _constants(path, file)
+    folded = _fold_shapes(file)
+    graph = folded.graph
+    constants = _constants(path, folded)
     images = [one for one in graph.input if one.name not in constants]
     if len(images) != 1 or len(graph.output) != 1:
         raise InputError(
@@ -46,7 +49,7 @@ def read_onnx(path: Path) -> Foreign:
             f"{path}: input '{images[0].name}' is {sides}, not images (N, bands, H, W) of float32; export it so"
         )
     start, nodes, normalization = _take_normalization(path, images[0].name, sides[1], list(graph.node), constants)
-    opset = next((one.version for one in file.opset_import if one.domain in ("", "ai.onnx")), 1)
+    opset = next((one.version for one in folded.opset_import if one.domain in ("", "ai.onnx")), 1)
     model, channels = translate(
         path, nodes, constants, (start, graph.output[0].name), (sides[2], sides[3], sides[1]), opset
     )
@@ -74,6 +77,38 @@ def _load(path: Path) -> onnx.ModelProto:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path}: is damaged or no ONNX file ({reason}); export or copy it again") from None
     return file
+
+
+def _fold_shapes(file: onnx.ModelProto) -> onnx.ModelProto:
+    """`file` with constants in the place of nodes that compute with the image's size, if ONNX Runtime is installed.
+
+    PyTorch writes such nodes around paddings. A file without them is given back as it is.
+    """
+    if not _OF_SHAPES & {node.op_type for node in file.graph.node} or len(file.graph.input) != 1:
+        return file
+    try:
+        import onnxruntime
+    except ImportError:
+        return file
+    import onnx
+
+    single = onnx.ModelProto()
+    single.CopyFrom(file)
+    dimensions = single.graph.input[0].type.tensor_type.shape.dim
+    if dimensions and not dimensions[0].dim_value:
+        dimensions[0].dim_value = 1
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory(prefix="segapp-") as folder:
+        options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
+        try:
+            onnxruntime.InferenceSession(single.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            folded = onnx.load(options.optimized_model_filepath)
+        except Exception:  # ONNX Runtime's exceptions have no base class; the nodes are then refused by name
+            return file
+    _leave_out_unneeded(folded.graph)
+    return folded
 
 
 def _leave_out_unneeded(graph: onnx.GraphProto) -> None:
@@ -116,6 +151,9 @@ def _constants(path: Path, file: onnx.ModelProto) -> dict[str, np.ndarray]:
                 constants[node.output[0]] = np.asarray(value)
         elif node.op_type == "Identity" and node.input[0] in constants:
             constants[node.output[0]] = constants[node.input[0]]
+        elif node.op_type == "Cast" and node.input[0] in constants:
+            kind = helper.tensor_dtype_to_np_dtype(helper.get_node_attr_value(node, "to"))
+            constants[node.output[0]] = constants[node.input[0]].astype(kind)
     return constants
 
 

@@ -119,7 +119,10 @@ class _Translation:
 
     def convolution(self, node: onnx.NodeProto, settings: dict[str, Any], inputs: list[_Map | None]) -> _Map:
         x, kernel, bias = _image(inputs), self._kernel(node), self.numbers(node, 2)
-        _require_plain(settings)
+        groups = settings.get("group", 1)
+        depthwise = groups > 1 and groups == x.tensor.shape[-1]
+        if not depthwise:
+            _require_plain(settings)
         strides, dilations = tuple(settings.get("strides", (1, 1))), tuple(settings.get("dilations", (1, 1)))
         extent = [(side - 1) * dilation + 1 for side, dilation in zip(kernel.shape[2:], dilations, strict=True)]
         pads = read_pads(settings, extent, strides)
@@ -131,6 +134,22 @@ class _Translation:
             tensor = self.layer(layers.ZeroPadding2D, node, "_padding", padding=pads.sides)(tensor)
         if pads is not None:
             padding = "valid"
+        if depthwise:  # channel c of the input gives the channels c * multiplier and following of the output
+            multiplier = len(kernel) // groups
+            layer = self.layer(
+                layers.DepthwiseConv2D,
+                node,
+                kernel_size=kernel.shape[2:],
+                strides=strides,
+                dilation_rate=dilations,
+                padding=padding,
+                depth_multiplier=multiplier,
+                use_bias=bias is not None,
+            )
+            made = layer(tensor)
+            by_channel = kernel[:, 0].reshape(groups, multiplier, *kernel.shape[2:]).transpose(2, 3, 0, 1)
+            layer.set_weights([by_channel, *([] if bias is None else [bias])])
+            return _Map(made)
         layer = self.layer(
             layers.Conv2D,
             node,
@@ -198,6 +217,10 @@ class _Translation:
         padding = "same" if pads is None else "valid"
         made = self.layer(kind, node, pool_size=size, strides=strides, padding=padding)(tensor)
         return _Map(made, positive=x.positive)
+
+    def global_pooling(self, node: onnx.NodeProto, settings: dict[str, Any], inputs: list[_Map | None]) -> _Map:
+        x = _image(inputs)
+        return _Map(self.layer(layers.GlobalAveragePooling2D, node, keepdims=True)(x.tensor), positive=x.positive)
 
     def upsampling(self, node: onnx.NodeProto, settings: dict[str, Any], inputs: list[_Map | None]) -> _Map:
         x = _image(inputs)
@@ -270,6 +293,11 @@ class _Translation:
             raise ValueError(f"it orders the axes as {order}")
         return x._replace(channels=turned)
 
+    def cast(self, node: onnx.NodeProto, settings: dict[str, Any], inputs: list[_Map | None]) -> _Map:
+        if settings["to"] not in (1, 10, 11):  # float32, float16, float64; the layers compute in float32
+            raise ValueError("it makes whole numbers of a map")
+        return _any_layout(inputs)
+
     def unchanged(self, node: onnx.NodeProto, settings: dict[str, Any], inputs: list[_Map | None]) -> _Map:
         return _any_layout(inputs)
 
@@ -299,6 +327,7 @@ _OPERATORS: dict[str, _Operator] = {
     "BatchNormalization": _Translation.batch_norm,
     "MaxPool": _Translation.pooling,
     "AveragePool": _Translation.pooling,
+    "GlobalAveragePool": _Translation.global_pooling,
     "Upsample": _Translation.upsampling,
     "Resize": _Translation.upsampling,
     "Concat": _Translation.joined,
@@ -307,6 +336,7 @@ _OPERATORS: dict[str, _Operator] = {
     "Pad": _Translation.padded,
     "Softmax": _Translation.softmax,
     "Transpose": _Translation.transposed,
+    "Cast": _Translation.cast,
     "Identity": _Translation.unchanged,
     "Dropout": _Translation.unchanged,
     **dict.fromkeys(("Relu", "LeakyRelu", "Elu", "Clip", "Sigmoid", "Tanh"), _Translation.activation),
