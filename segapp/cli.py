@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from contextlib import suppress
@@ -27,6 +28,9 @@ class _InterruptedError(Exception):
     """A KeyboardInterrupt on its way past click, which would answer it with an empty line."""
 
 
+_LESS_MEMORY = "give a smaller batch, patch or tile"
+
+
 class _Commands(click.Group):
     """Turns mistakes of the user into one line and exit code 2, and an interruption into exit code 130."""
 
@@ -43,13 +47,19 @@ class _Commands(click.Group):
         except click.ClickException as error:
             _fail(f"{error.format_message()} (see segapp --help)", 2)
         except MemoryError:
-            _fail("the memory does not suffice; give a smaller batch, patch or tile", 3)
+            _fail(f"the memory does not suffice; {_LESS_MEMORY}", 3)
         except ConnectionError as error:
             _fail(f"{error}; what was done is kept", 3)
         except OSError as error:
             _fail(f"reading or writing failed on the way: {error}; what was done is kept", 3)
         except (_InterruptedError, click.Abort, KeyboardInterrupt) as error:
             _leave(error.__cause__ if isinstance(error.__cause__, KeyboardInterrupt) else KeyboardInterrupt())
+        except Exception as error:
+            if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's, which is not imported for this
+                raise
+            shape = re.search(r"shape ?(\[[\d,]+\])", str(error))
+            of_what = f" for a tensor of shape {shape[1]}" if shape else ""
+            _fail(f"the memory of the device does not suffice{of_what}; {_LESS_MEMORY}", 3)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

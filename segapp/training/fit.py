@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from segapp.errors import InputError
 from segapp.evaluation.evaluate import only_class
@@ -59,14 +62,14 @@ def fit(
     log = TrainingLog(partial, progress.step)
     predictor = SamplePredictor(TensorFlowEngine(trainer.model), run.val_scenes, run.dataset.classes)
     events = keras.callbacks.CallbackList(list(callbacks), model=trainer.model)
-    batches = iter(run.stream.batches(recipe.batch, progress.step))
     started = saved = time.monotonic()
     before = progress.seconds
     waiting: list[StepResult] = []
     validate_every = recipe.validation.every or per_epoch
     trainer.model.stop_training = False
     events.on_train_begin()
-    with display.steps(total, progress.step) as shown:
+    opened = closing(_Batches(run.stream.batches(recipe.batch, progress.step)))
+    with opened as batches, display.steps(total, progress.step) as shown:
         while progress.step < total and not _stopped(run, trainer, progress):
             if unfrozen and progress.step == unfrozen[0]:
                 trainer = unfrozen[1]()
@@ -117,14 +120,34 @@ def fit(
         display.say(f"stopped early at step {progress.step} of {total}")
     if progress.only_class:
         display.say(
-            f"warning: every pixel of the validation scenes is called {progress.only_class}, though their labels show "
-            "other classes too; look at the labels, lower the rate, or train for longer"
+            f"warning: every pixel of the validation scenes is predicted as {progress.only_class}, but the labels have "
+            "other classes; check the labels, lower the learning rate, or train longer"
         )
     if not run.val_scenes or recipe.validation.keep == "last":
         if recipe.validation.keep == "best":
             display.say(f"{run.dataset.path}: no scene has the role val, so the last weights are kept, not the best")
         with trainer.averaged_weights():
             write_model(partial, trainer.model, run.spec)
+
+
+class _Batches:
+    """The batches of a dataset, which `close` gives back.
+
+    A traceback keeps what its frames hold until the interpreter ends, and there TensorFlow's iterator waits for Python
+    threads that no longer run: the process would never end.
+    """
+
+    def __init__(self, dataset: tf.data.Dataset) -> None:
+        self._iterator: Iterator[Any] | None = iter(dataset)
+
+    def __next__(self) -> tuple[tf.Tensor, tf.Tensor]:
+        if self._iterator is None:
+            raise ValueError("the batches are closed")
+        return next(self._iterator)
+
+    def close(self) -> None:
+        """Drop the iterator, after which its threads end."""
+        self._iterator = None
 
 
 def _is_whole(folder: Path) -> bool:

@@ -49,7 +49,8 @@ class Trainer:
             optimizer.build(model.trainable_variables)
         self._logits = keras.Model(model.inputs, model.get_layer("softmax").input)
         self._random_states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
-        self._average = keras.callbacks.SwapEMAWeights() if optimizer.use_ema else None
+        averages = getattr(optimizer, "inner_optimizer", optimizer).use_ema  # float16 wraps it to scale the loss
+        self._average = keras.callbacks.SwapEMAWeights() if averages else None
         if self._average:
             self._average.set_model(model)
         self._distributed_step = tf.function(self._step)
