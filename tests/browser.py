@@ -33,6 +33,13 @@ _FLAGS = (
     "--hide-scrollbars",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",  # nothing outside is reached
 )
+MINUTE = 60
+"""Seconds that anything in a page may take: a busy machine is no failure."""
+_BOX = """
+    arguments[0].scrollIntoView({block: "center", behavior: "instant"});
+    const box = arguments[0].getBoundingClientRect();
+    return {x: box.x + scrollX, y: box.y + scrollY, width: box.width, height: box.height};
+"""
 _WITHIN = ("data:", "blob:", "about:", "chrome:", "chrome-")
 
 
@@ -76,12 +83,12 @@ class Browser:
         found: list[Any] = self.driver.find_elements("css selector", selector)
         return found
 
-    def wait_for(self, condition: str, seconds: float = 20) -> None:
-        """Wait until a JavaScript expression is true."""
+    def wait_for(self, condition: str) -> None:
+        """Wait until a JavaScript expression is true; fails after a minute."""
         from selenium.webdriver.support.ui import WebDriverWait
 
-        WebDriverWait(self.driver, seconds, 0.1).until(
-            lambda driver: driver.execute_script(f"return Boolean({condition})"), f"not within {seconds} s: {condition}"
+        WebDriverWait(self.driver, MINUTE, 0.1).until(
+            lambda driver: driver.execute_script(f"return Boolean({condition})"), f"not within {MINUTE} s: {condition}"
         )
 
     def hover(self, element: Any, x: float = 0.5, y: float = 0.5) -> None:
@@ -126,17 +133,16 @@ class Browser:
         """Keep a PNG of the window, of the whole page or of an element; (H, W, 3) uint8."""
         from base64 import b64decode
 
+        options: dict[str, Any] = {}
         if selector:
-            element = self.find(selector)
-            self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-            element.screenshot(str(file))
+            box = self.driver.execute_script(_BOX, self.find(selector))
+            options = {"clip": box | {"scale": 1}}
         elif whole:
             size = self.command("Page.getLayoutMetrics", {})["cssContentSize"]
             clip = {"x": 0, "y": 0, "width": self.width, "height": size["height"], "scale": 1}
-            shot = self.command("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-            file.write_bytes(b64decode(shot["data"]))
-        else:
-            self.driver.save_screenshot(str(file))
+            options = {"captureBeyondViewport": True, "clip": clip}
+        # selenium's own screenshots give up after 10 s
+        file.write_bytes(b64decode(self.command("Page.captureScreenshot", options)["data"]))
         return np.asarray(imread(file))[..., :3]
 
 
@@ -159,7 +165,8 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_program))
-    driver.set_script_timeout(30)
+    driver.set_script_timeout(MINUTE)
+    driver.set_page_load_timeout(MINUTE)
     yield driver
     driver.quit()
 

@@ -1,4 +1,4 @@
-"""What every room's tests share: where the real data lies."""
+"""What the tests of every room share: the precision they compute in, real data, sample scenes, a trained model."""
 
 from __future__ import annotations
 
@@ -14,6 +14,20 @@ import segapp  # before TensorFlow, whose oneDNN it turns on
 settings.register_profile("segapp", deadline=None)
 settings.load_profile("segapp")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="what the precision auto is, here and in the processes that tests start; by default the processor decides",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if precision := config.getoption("--precision"):
+        os.environ["SEGAPP_PRECISION"] = precision
+
+
 _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -28,7 +42,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset.toml of four made-up scenes of 96 x 96 pixels: two to train, one to validate, one to test."""
+    """The dataset.toml of four synthetic scenes of 96 x 96 pixels: two to train, one to validate, one to test."""
     from segapp.samples.write import write_samples
 
     return write_samples(tmp_path_factory.mktemp("samples") / "scenes", scenes=4, size=96)

@@ -95,6 +95,8 @@ def find_served(
 class ServerEngine:
     """An `Engine` that has a server map the tiles, `in_flight` of them at once. Connect it before the first."""
 
+    precision = None
+
     def __init__(self, served: ServedModel) -> None:
         transport, described = _TRANSPORTS[served.endpoint.scheme], served.description
         bands, self.classes = len(described.model.bands), len(described.model.classes)
@@ -102,7 +104,6 @@ class ServerEngine:
         self.stride, self.halo = described.stride, described.halo
         messages = self.in_flight * transport.bytes_held * (bands + self.classes)
         self.bytes_per_pixel = max(described.bytes_per_pixel, messages)
-        self.description = f"server, {served.endpoint}"
         self._served = served
         self._largest_of_a_pixel = transport.bytes_sent * (max(bands, self.classes) + 1)
 

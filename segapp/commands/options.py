@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 STDOUT = Path("-")
-PRECISION = "Of the arithmetic; auto is bfloat16 where the hardware has units for it, else float32."
 
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Of the arithmetic; auto is bfloat16 or float16 where the hardware has units for it, else float32.",
+)
 _RUN_OPTIONS = (
     click.option("--seed", default=0, show_default=True, help="Seed of weights, patches and dropout."),
-    click.option(
-        "--precision",
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-        default="auto",
-        show_default=True,
-        help=PRECISION,
-    ),
+    precision_option,
     click.option(
         "--devices", default="auto", show_default=True, help="auto (all GPUs, else the CPU), GPUs as in 0,1, or cpu:N."
     ),

@@ -11,10 +11,10 @@ import click
 from segapp.commands.interruption import saved_maps, told_by
 from segapp.commands.options import (
     FILE,
-    PRECISION,
     band_choice,
     import_tensorflow,
     json_option,
+    precision_option,
     require_folder,
     results_console,
     write_results,
@@ -57,13 +57,7 @@ SOME_SCENES_FAILED = 3
     show_default=True,
     help="What runs the network.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-    help=PRECISION,
-)
+@precision_option
 @click.option("--check", is_flag=True, help="First say how many pixels differ from TensorFlow in float32.")
 @click.option("--tile-size", type=click.IntRange(1), help="What the network sees at once, in pixels a side.")
 @click.option("--blend", is_flag=True, help="Blend overlapping windows instead of exact tiles.")

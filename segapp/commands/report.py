@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from segapp.commands.options import FILE, import_tensorflow, results_console
+from segapp.commands.options import FILE, import_tensorflow, precision_option, results_console
 
 
 @click.command()
@@ -26,8 +26,11 @@ from segapp.commands.options import FILE, import_tensorflow, results_console
     show_default=True,
     help="Measure on the scenes that the dataset gives this role.",
 )
+@precision_option
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def report(model: Path, data: Path | None, compare: Path | None, output: Path, role: Any, quiet: bool) -> None:
+def report(
+    model: Path, data: Path | None, compare: Path | None, output: Path, role: Any, precision: Any, quiet: bool
+) -> None:
     """Write one HTML page about a model: scores, confusions, best and worst patches, training, transfer.
 
     \b
@@ -40,6 +43,6 @@ def report(model: Path, data: Path | None, compare: Path | None, output: Path, r
 
     if data is not None:
         import_tensorflow()
-    file = run(model, data, compare=compare, output=output, role=role, quiet=quiet)
+    file = run(model, data, compare=compare, output=output, role=role, precision=precision, quiet=quiet)
     size = f"{file.stat().st_size / 1e6:.1f} MB"
     results_console(None, quiet).print(f"{file}: {size}", markup=False, soft_wrap=True)

@@ -22,16 +22,23 @@ from segapp.windows import whole
 if TYPE_CHECKING:
     from segapp.inference.predictor import Predictor
     from segapp.model.model_spec import ModelSpec
+    from segapp.nets.precision import Precision
 
 
 def evaluate(
-    model: str | Path, data: str | Path | Dataset, *, role: Role = "test", test_time_augmentation: bool = False
+    model: str | Path,
+    data: str | Path | Dataset,
+    *,
+    role: Role = "test",
+    test_time_augmentation: bool = False,
+    precision: Precision = "auto",
 ) -> Scores:
     """Score the model directory `model` on the scenes of `data` that have `role`.
 
     With `test_time_augmentation` every scene is mapped in its eight orientations, and probabilities are averaged.
-    Warns on stderr where bands look swapped or in another unit, and where the model sees one class everywhere. Raises
-    InputError when the model's bands or classes are not the dataset's, or no scene has the role.
+    Warns on stderr where bands look swapped or in another unit, and where the model predicts one class everywhere; a
+    note says if the scores in model.json were computed in another precision. Raises InputError when the model's bands
+    or classes are not the dataset's, or no scene has the role.
     """
     from segapp.model.bundle import read_spec
 
@@ -48,18 +55,36 @@ def evaluate(
 
     note = unlike(scenes, spec.bands, np.array(spec.normalization.mean), np.array(spec.normalization.std))
     if note:
-        _warn(f"{note}; check the scale, offset and order of bands in {dataset.path}")
-    predictor, _ = open_predictor(Path(model), RunSettings(test_time_augmentation=test_time_augmentation))
+        _say(f"warning: {note}; check the scale, offset and order of bands in {dataset.path}")
+    settings = RunSettings(precision=precision, test_time_augmentation=test_time_augmentation)
+    predictor, _ = open_predictor(Path(model), settings)
     scores = score_scenes(predictor, scenes, spec.classes)
     only = only_class(ConfusionMatrix(spec.classes, np.array(scores.confusion)))
     if only:
-        _warn(f"{model}: calls every pixel of these scenes {only}, though their labels show others too")
+        _say(f"warning: {model}: every pixel of these scenes is predicted as {only}, but the labels have other classes")
+    if not test_time_augmentation and (note := other_precision(spec, role, scores)):
+        _say(f"note: {model}: {note}")
     return scores
+
+
+def other_precision(spec: ModelSpec, role: str, scores: Scores) -> str:
+    """A note where model.json has scores of the same scenes that were computed in another precision; else ""."""
+    recorded = spec.scores.get(role)
+    if not isinstance(recorded, dict) or not recorded.get("compute_precision"):
+        return ""
+    same_scenes = (recorded.get("scenes"), recorded.get("pixels")) == (scores.scenes, scores.pixels)
+    before = recorded["compute_precision"]
+    if not same_scenes or before == scores.compute_precision:
+        return ""
+    return (
+        f"the {role} scores in model.json were computed in {before}, these in {scores.compute_precision}, so they "
+        f"differ a little; --precision {before} computes them again"
+    )
 
 
 def score_scenes(predictor: Predictor, scenes: Sequence[Scene], classes: ClassTable) -> Scores:
     """All scores of a network over whole scenes, boundary F1 included."""
-    evaluation = Evaluation(classes)
+    evaluation = Evaluation(classes, compute_precision=predictor.precision)
     for scene in scenes:
         evaluation.add(scene.read_labels(whole(scene.shape)), predictor.class_map(scene))
     return evaluation.scores()
@@ -71,8 +96,8 @@ def only_class(matrix: ConfusionMatrix) -> str | None:
     return matrix.classes.names[given[0]] if len(given) == 1 and matrix.present.sum() > 1 else None
 
 
-def _warn(text: str) -> None:
-    console(stderr=True).print(f"warning: {text}", markup=False, soft_wrap=True)
+def _say(text: str) -> None:
+    console(stderr=True).print(text, markup=False, soft_wrap=True)
 
 
 def check_fits(spec: ModelSpec, dataset: Dataset, model: str) -> None:

@@ -51,6 +51,8 @@ class Scores:
     mean_boundary_f1: float
     confusion: tuple[tuple[int, ...], ...]
     """Pixel counts; rows are the reference, columns the prediction, both in the order of `classes`."""
+    compute_precision: str | None = None
+    """What the network computed in, as in "bfloat16"; None where that is not known."""
 
     def as_dict(self) -> dict[str, Any]:
         """The scores as JSON knows them: NaN becomes None."""
@@ -61,10 +63,11 @@ class Scores:
 class Evaluation:
     """Gathers scores one scene at a time; keeps a matrix and a line of numbers a scene, never the maps."""
 
-    def __init__(self, classes: ClassTable, *, boundaries: bool = True) -> None:
-        """`boundaries=False` leaves out the boundary F1, which takes most of the time."""
+    def __init__(self, classes: ClassTable, *, compute_precision: str | None = None, boundaries: bool = True) -> None:
+        """`compute_precision` is what the network computes in, for the record. `boundaries=False` leaves out the
+        boundary F1, which takes most of the time."""
         self.matrix = ConfusionMatrix.empty(classes)
-        self._boundaries = boundaries
+        self._boundaries, self._compute_precision = boundaries, compute_precision
         self._scenes = 0
         self._boundary_f1: list[np.ndarray] = []
 
@@ -110,12 +113,16 @@ class Evaluation:
             mean_f1=matrix.mean_f1,
             mean_boundary_f1=mean_of_known(np.array([mean_of_known(per_class) for per_class in boundary])),
             confusion=tuple(map(tuple, matrix.counts.tolist())),
+            compute_precision=self._compute_precision,
         )
 
 
 def print_scores(scores: Scores, console: Console) -> None:
     """Print one line a class, then the means, the overall scores, and which classes are absent."""
-    table = Table(title=f"Scores over {scores.scenes} scene{'s' * (scores.scenes != 1)}, {scores.pixels:,} pixels")
+    computed = f", computed in {scores.compute_precision}" if scores.compute_precision else ""
+    table = Table(
+        title=f"Scores over {scores.scenes} scene{'s' * (scores.scenes != 1)}, {scores.pixels:,} pixels{computed}"
+    )
     table.add_column("id", justify="right")
     table.add_column("class")
     for name in ("pixels", "accuracy", "IoU", "precision", "F1", "boundary F1"):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from segapp.errors import InputError
 from segapp.windows import Window
+
+if TYPE_CHECKING:
+    from segapp.nets.precision import ComputePrecision
 
 
 class EngineLostError(InputError):
@@ -25,10 +28,13 @@ class Engine(Protocol):
     halo: int | None
     classes: int
     bytes_per_pixel: int
-    description: str
-    """The engine and its precision, as in "TensorFlow, float32"."""
     in_flight: int
     """How many images it is good to have under way at once; 1 for an engine that takes all of this machine itself."""
+
+    @property
+    def precision(self) -> ComputePrecision | None:
+        """What the network's layers compute in; None where a server decides."""
+        ...
 
     def probabilities(self, image: np.ndarray, place: Window) -> np.ndarray:
         """Class probabilities (place.height, place.width, K) float32 of the part `place` of the image."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from segapp.inference.engine import Engine
@@ -13,17 +14,27 @@ from segapp.model.model_spec import ModelSpec
 from segapp.nets.precision import choose_precision, computing_in
 
 
+def resolved(settings: RunSettings) -> RunSettings:
+    """The settings with the precision that the engine computes in on this machine, in place of "auto"."""
+    if settings.engine == "openvino":
+        from segapp.inference.openvino_engine import cpu_precision
+
+        return replace(settings, precision=cpu_precision(settings.precision))
+    return replace(settings, precision=choose_precision(settings.precision))
+
+
 def open_predictor(folder: Path, settings: RunSettings) -> tuple[Predictor, ModelSpec]:
     """Load the model directory and make it ready; raises InputError as `load` and the engines do."""
     engine: Engine
-    precision = choose_precision(settings.precision)
     if settings.engine == "openvino":
-        from segapp.inference.openvino_engine import OpenVINOEngine
+        from segapp.inference.openvino_engine import OpenVINOEngine, cpu_precision
 
-        model = load(folder)
-        engine = OpenVINOEngine(model, "bfloat16" if precision == "float16" else precision)
+        precision = cpu_precision(settings.precision)
+        with computing_in("float32"):
+            model = load(folder)
+        engine = OpenVINOEngine(model, precision)
     else:
-        with computing_in(precision):
+        with computing_in(choose_precision(settings.precision)):
             model = load(folder)
         engine = TensorFlowEngine(model)
     predictor = Predictor(engine, settings.test_time_augmentation, tile=settings.tile, blend=settings.blend)

@@ -12,37 +12,44 @@ import numpy as np
 from segapp.classes import IGNORED_INDEX
 from segapp.errors import InputError
 from segapp.nets.graph import analyse, bytes_per_pixel
+from segapp.nets.precision import Precision, choose_precision
 from segapp.windows import Window
 
 if TYPE_CHECKING:
     import openvino
 
+CpuPrecision = Literal["float32", "bfloat16"]
+
+
+def cpu_precision(precision: Precision) -> CpuPrecision:
+    """What OpenVINO computes in on this CPU when asked for `precision`: bfloat16 only where the CPU has units for it,
+    and in place of float16. Raises InputError if OpenVINO is not installed.
+    """
+    reduced = choose_precision(precision, on_cpu=True) != "float32"
+    capabilities = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bfloat16" if reduced and "BF16" in capabilities else "float32"
+
 
 class OpenVINOEngine:
     """An `Engine` that runs a Keras model (N, H, W, C) to class probabilities on the CPU through OpenVINO.
 
-    The model is taken over as it stands, by way of a SavedModel; later changes of its weights do not show. "bfloat16"
-    is heeded where the CPU has units for it, as `description` tells; the model itself must compute in float32.
+    The model is converted as it stands, by way of a SavedModel; later changes of its weights have no effect. The model
+    itself must compute in float32; `precision` is what OpenVINO computes in, one that `cpu_precision` returns.
 
     Raises InputError if OpenVINO is not installed, or the network's layers do not allow mapping by pieces.
     """
 
     in_flight = 1
 
-    def __init__(self, model: keras.Model, precision: Literal["float32", "bfloat16"] = "float32") -> None:
-        try:
-            import openvino
-        except ImportError:
-            raise InputError("the openvino engine needs the package openvino; install segapp[openvino]") from None
+    def __init__(self, model: keras.Model, precision: CpuPrecision = "float32") -> None:
+        openvino = _openvino()
         graph = analyse(model)
         self.stride = graph.stride
         self.halo = graph.halo
         self.classes = int(model.output_shape[-1])
         self.bytes_per_pixel = bytes_per_pixel(model)
         self._core = openvino.Core()
-        if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            precision = "float32"
-        self.description = f"OpenVINO, {precision}"
+        self.precision = precision
         self._options = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
         with tempfile.TemporaryDirectory(prefix="segapp-") as folder:
             model.export(folder, format="tf_saved_model", verbose=False)
@@ -73,6 +80,14 @@ class OpenVINOEngine:
         first = ops.gather(classes_first, np.int64(0), np.int64(1))
         indexes = ops.select(ops.is_nan(first), np.uint8(IGNORED_INDEX), indexes)
         return self._core.compile_model(openvino.Model([indexes], network.get_parameters()), "CPU", self._options)
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ImportError:
+        raise InputError("the openvino engine needs the package openvino; install segapp[openvino]") from None
+    return openvino
 
 
 def _run(network: openvino.CompiledModel, image: np.ndarray) -> np.ndarray:

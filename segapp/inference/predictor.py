@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import product
 from math import isqrt, lcm
 from multiprocessing.pool import AsyncResult, ThreadPool
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from segapp.inference.engine import Engine
 from segapp.inference.tiles import overlapping, tiles
 from segapp.scenes.scene import Scene
 from segapp.windows import Window, round_up, whole
+
+if TYPE_CHECKING:
+    from segapp.nets.precision import ComputePrecision
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -59,6 +62,11 @@ class Predictor:
             halo = round_up(engine.halo or 0, engine.stride)
             self._core = _core(tile, halo, engine)
             self.tile = self._core + 2 * halo
+
+    @property
+    def precision(self) -> ComputePrecision | None:
+        """What the network computes in; None where a server decides."""
+        return self._engine.precision
 
     def probabilities(self, scene: Scene, window: Window | None = None) -> Iterator[tuple[Window, np.ndarray]]:
         """Piece by piece: a window of the scene and its class probabilities, (h, w, K) float32; NaN without data.

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from segapp.classes import IGNORED_INDEX
 from segapp.nets.graph import analyse, bytes_per_pixel
+from segapp.nets.precision import ComputePrecision
 from segapp.windows import Window
 
 
@@ -29,7 +30,7 @@ class TensorFlowEngine:
         self.classes = int(model.output_shape[-1])
         self.bytes_per_pixel = bytes_per_pixel(model)
         convolutions = (layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
-        self.description = f"TensorFlow, {next(convolutions).compute_dtype}"
+        self.precision: ComputePrecision = next(convolutions).compute_dtype
         place = tf.TensorSpec((4,), tf.int32)
         image = tf.TensorSpec((None, None, model.input_shape[-1]), tf.float32)
 

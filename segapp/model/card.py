@@ -107,7 +107,8 @@ def _score_table(scores: dict[str, Any]) -> str:
     overall = (
         f"Global accuracy {_number(scores['global_accuracy'])}, mean IoU {_number(scores['mean_iou'])}, "
         f"mean class accuracy {_number(scores['mean_accuracy'])}, kappa {_number(scores['kappa'])} "
-        f"over {scores['pixels']:,} pixels of {scores['scenes']} scenes."
+        f"over {scores['pixels']:,} pixels of {scores['scenes']} scenes"
+        f"{', computed in ' + scores['compute_precision'] if scores.get('compute_precision') else ''}."
     )
     rows = [[c["name"], f"{c['pixels']:,}", _number(c["accuracy"]), _number(c["iou"])] for c in scores["classes"]]
     absent = f"\n\nAbsent from the reference: {', '.join(scores['absent'])}." if scores["absent"] else ""

@@ -71,7 +71,7 @@ def predict(
     settings, run = settings or MapSettings(), run or RunSettings()
     found = find_scenes([scenes] if isinstance(scenes, str | Path) else scenes)
     console = terminal.console(stderr=True, quiet=quiet)
-    source, spec, made_with = _source(model, run, server or ServerSettings(), console)
+    source, spec, run, made_with = _source(model, run, server or ServerSettings(), console)
     files, left_out = group_by_bands(found, spec)
     for beside in left_out:
         console.print(f"note: {beside}: is none of the model's bands, and is left out", markup=False, soft_wrap=True)
@@ -113,24 +113,24 @@ def predict(
 
 def _source(
     model: str | Path, run: RunSettings, server: ServerSettings, console: Console
-) -> tuple[Path | ServedModel, ModelSpec, dict[str, Any]]:
-    """The model, its description, and what the records of its maps state of it."""
+) -> tuple[Path | ServedModel, ModelSpec, RunSettings, dict[str, Any]]:
+    """The model, its description, how it runs, and what the records of its maps state of it."""
     from segapp.client.endpoint import is_endpoint, parse_endpoint
 
     if not is_endpoint(model):
         spec = read_spec(Path(model))
-        return Path(model), spec, {"weights": spec.weights.sha256, **asdict(run)}
+        from segapp.inference.loading import resolved
+
+        run = resolved(run)  # here, so that all workers of a cluster compute in one precision
+        return Path(model), spec, run, {"weights": spec.weights.sha256, **asdict(run)}
     endpoint = parse_endpoint(str(model))
     run.check_for_server()
     from segapp.client.client import find_served
 
     served = find_served(endpoint, server, lambda line: console.print(line, markup=False, soft_wrap=True))
     spec = served.description.model
-    return (
-        served,
-        spec,
-        {"weights": spec.weights.sha256, **asdict(run), "engine": "server", "server": str(served.endpoint)},
-    )
+    made_with = {"weights": spec.weights.sha256, **asdict(run), "engine": "server", "precision": None}
+    return served, spec, run, {**made_with, "server": str(served.endpoint)}
 
 
 def _keep_scenes(files: Sequence[Source], maps: Sequence[Path]) -> None:

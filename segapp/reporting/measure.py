@@ -58,7 +58,7 @@ def measure(
     `remap` (256,) uint8 maps the indexes of a network with other classes to those of `classes`. `advance` is called
     after each scene. Memory: 2 bytes per pixel of one scene.
     """
-    evaluation, calibration = Evaluation(classes), Calibration()
+    evaluation, calibration = Evaluation(classes, compute_precision=predictor.precision), Calibration()
     patches: list[Patch] = []
     hectares: np.ndarray | None = np.zeros((2, len(classes)))
     for number, scene in enumerate(scenes):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import segapp
 from segapp import terminal
 from segapp.data.dataset import Dataset, read_dataset
 from segapp.errors import InputError
+from segapp.evaluation.evaluate import other_precision
 from segapp.model.bundle import read_spec
 from segapp.model.model_spec import ModelSpec
 from segapp.reporting.comparison import Comparison
@@ -32,6 +33,9 @@ from segapp.reporting.sections import (
 )
 from segapp.reporting.summary import model_section, provenance_section, training_charts, transfer_section
 from segapp.scenes.blocks import ROLES, Role
+
+if TYPE_CHECKING:
+    from segapp.nets.precision import Precision
 
 DEFAULT_OUTPUT = Path("report.html")
 _TITLES = {
@@ -55,14 +59,16 @@ def report(
     compare: str | Path | None = None,
     output: str | Path | None = None,
     role: Role = "test",
+    precision: Precision = "auto",
     quiet: bool = False,
 ) -> Path:
     """Write a self-contained HTML page about the model directory `model`; returns its path.
 
     With `data` the model is evaluated on the scenes with `role`, with the same scores as `evaluate`. Without it the
     page shows the scores in the model directory, and no network is loaded. `compare` is another model directory, for
-    example the base of a transfer: it is evaluated on the same scenes, its bands and classes matched by name. `output`
-    is "report.html" by default; an existing page is replaced only by a complete one.
+    example the base of a transfer: it is evaluated on the same scenes, its bands and classes matched by name.
+    `precision` is what both compute in, as in `evaluate`. `output` is "report.html" by default; an existing page is
+    replaced only by a complete one.
 
     Raises InputError before any work when a file cannot be read, or when model and data do not match.
     """
@@ -74,7 +80,7 @@ def report(
     results: Results | None = None
     if dataset is not None:
         console = terminal.console(stderr=True, quiet=quiet)
-        results = compute_results((folder, spec), dataset, role, palette, other, console)
+        results = compute_results((folder, spec), dataset, role, palette, other, precision, console)
         scores: ScoreTable | None = ScoreTable.model_validate(results.measured.scores.as_dict())
     else:
         role = role if role in spec.scores else next((r for r in ROLES if r in spec.scores), role)
@@ -85,6 +91,12 @@ def report(
     page |= dict.fromkeys(("scores", "comparison", "calibration", "transfer"))
     page |= {"gallery": [], "areas": [], "headline": [], "findings": []}
     page |= _notes(spec, dataset, role, scores, other)
+    if results and (note := other_precision(spec, role, results.measured.scores)):
+        page["scored"] += f" {note[0].upper()}{note[1:]}."
+    if not results and other and scores and (before := stored_scores(other[1].scores, role, other[1].classes)):
+        formats = before.compute_precision, scores.compute_precision
+        if None not in formats and formats[0] != formats[1]:
+            page["compared"] += f" Before was computed in {formats[0]}, after in {formats[1]}."
     charts: dict[str, Chart] = training_charts(training_curves(folder))
 
     def add(section: dict[str, Any], section_charts: dict[str, Chart]) -> None:
@@ -149,10 +161,12 @@ def _notes(
     """The origin of the scores, and the reason for each part that may be missing."""
     scored = "No scores: model.json has none of these classes."
     scenes = f"{scores.scenes} scene{'s' * (scores.scenes != 1)}, {scores.pixels:,} pixels" if scores else ""
+    computed = f", computed in {scores.compute_precision}" if scores and scores.compute_precision else ""
     if dataset is not None:
-        scored = f"Scored on {scenes} of {dataset.name} with the role {role}."
+        scored = f"Scored on {scenes} of {dataset.name} with the role {role}{computed}."
     elif scores:
-        scored = f"Scored on {scenes} with the role {role} after training; the scores are those of model.json."
+        scored = f"Scored on {scenes} with the role {role}{computed}, after training; "
+        scored += "the scores are those of model.json."
     compared = no_comparison = ""
     if other:
         compared = f"Before: {other[1].name} ({other[0]}). After: {spec.name}." + (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,6 +19,9 @@ from segapp.reporting.gallery import GalleryPatch, Network, make_pictures, selec
 from segapp.reporting.measure import Measurement, measure
 from segapp.reporting.palette import Palette
 from segapp.scenes.blocks import Role
+
+if TYPE_CHECKING:
+    from segapp.nets.precision import Precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +39,10 @@ def compute_results(
     role: Role,
     palette: Palette,
     other: tuple[Path, ModelSpec] | None,
+    precision: Precision,
     console: Console,
 ) -> Results:
-    """Measure a model directory, and another if given, on the scenes of `dataset` with `role`.
+    """Measure a model directory, and another if given, on the scenes of `dataset` with `role`, in `precision`.
 
     The bands and classes of the other model are matched by name. Raises InputError as `segapp evaluate` does, and when
     the dataset lacks a band of the other model; everything is checked before a network is loaded.
@@ -53,10 +58,11 @@ def compute_results(
     from segapp.inference.loading import open_predictor
     from segapp.inference.settings import RunSettings
 
-    network = Network(open_predictor(folder, RunSettings())[0], scenes)
+    settings = RunSettings(precision=precision)
+    network = Network(open_predictor(folder, settings)[0], scenes)
     other_network: tuple[str, Network] | None = None
     if other and match:
-        predictor, _ = open_predictor(other[0], RunSettings())
+        predictor, _ = open_predictor(other[0], settings)
         other_network = (other[1].name, Network(predictor, other_scenes, match.remap, all(match.matched)))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_interactive, transient=True) as bar:

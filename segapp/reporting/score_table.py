@@ -44,6 +44,7 @@ class ScoreTable(_Row):
     mean_f1: Score
     mean_boundary_f1: Score
     confusion: tuple[tuple[int, ...], ...]
+    compute_precision: str | None = None
 
     @model_validator(mode="after")
     def _square(self) -> ScoreTable:

@@ -127,9 +127,9 @@ def _check_confidence(expected: np.ndarray, found: np.ndarray, spec: ModelSpec, 
 def _main(saved_model: Path, model: Path, patches: Path | None = None) -> None:
     import tensorflow as tf
 
-    from segapp.nets.precision import computing_in
+    from segapp.nets.precision import EXPORTED, computing_in
 
-    with computing_in("float32"):
+    with computing_in(EXPORTED):
         network = load(model)
     spec = network.spec
     side = min(spec.patch_size, _LARGEST)

@@ -77,11 +77,11 @@ def export(
         say(f"{model}: its bands are not scaled from counts, so the signatures counts and classes are left out")
     import tensorflow as tf
 
-    from segapp.nets.precision import computing_in
+    from segapp.nets.precision import EXPORTED, computing_in
     from segapp.serving.check import check_in_fresh_process
     from segapp.serving.warmup import write_warmup
 
-    with computing_in("float32"):
+    with computing_in(EXPORTED):
         network = load(model)
     description = _describe(network, counted)
     with new_version(output, next) as (hidden, version):

@@ -285,7 +285,7 @@ def test_an_engine_finds_the_most_probable_class_of_the_place_alone() -> None:
     np.testing.assert_allclose(found, engine.probabilities(image, whole((48, 40)))[place.slices], atol=1e-6)
     indexes = engine.indexes(image, place)
     assert indexes.dtype == np.uint8 and np.array_equal(indexes, found.argmax(-1))
-    assert engine.description == "TensorFlow, float32" and (engine.classes, engine.stride) == (3, 4)
+    assert engine.precision == "float32" and (engine.classes, engine.stride) == (3, 4)
 
 
 def test_pixels_without_data_stay_without_class() -> None:

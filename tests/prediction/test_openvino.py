@@ -12,7 +12,7 @@ from keras import layers
 
 from segapp.classes import IGNORED_INDEX
 from segapp.errors import InputError
-from segapp.inference.openvino_engine import OpenVINOEngine
+from segapp.inference.openvino_engine import OpenVINOEngine, cpu_precision
 from segapp.inference.predictor import Predictor
 from segapp.inference.tensorflow_engine import TensorFlowEngine
 from segapp.nets.blocks import with_input_and_head
@@ -65,7 +65,7 @@ class TestWithOpenVINO:
         model = network()
         ours, tensorflow = OpenVINOEngine(model), TensorFlowEngine(model)
         assert (ours.stride, ours.halo, ours.classes) == (tensorflow.stride, tensorflow.halo, 3)
-        assert ours.bytes_per_pixel == tensorflow.bytes_per_pixel and ours.description == "OpenVINO, float32"
+        assert ours.bytes_per_pixel == tensorflow.bytes_per_pixel and ours.precision == "float32"
         for height, width in ((48, 40), (32, 64), (48, 40)):
             image = _image(height, width)
             place = Window(2, 3, height - 7, width - 5)
@@ -99,11 +99,10 @@ class TestWithOpenVINO:
 
     def test_bfloat16_is_used_where_the_cpu_has_it_and_agrees(self) -> None:
         model = _u_net()
-        engine, image = OpenVINOEngine(model, "bfloat16"), _image(64, 64)
+        precision = cpu_precision("bfloat16")
+        engine, image = OpenVINOEngine(model, precision), _image(64, 64)
         place = whole((64, 64))
         expected, found = TensorFlowEngine(model).probabilities(image, place), engine.probabilities(image, place)
-        precision = engine.description.removeprefix("OpenVINO, ")
-        assert precision in ("float32", "bfloat16")
         assert np.abs(found - expected).max() < {"float32": 1e-4, "bfloat16": 0.1}[precision]
 
     def test_nothing_is_printed(self, capfd: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,8 @@ def test_a_map_has_the_scenes_place_and_the_networks_classes(
     model_folder: Path, write_scene: WriteScene, tmp_path: Path
 ) -> None:
     scene = write_scene(tmp_path / "scene.tif")
-    maps = segapp.predict(model_folder, scene, tmp_path / "map.tif", run=RunSettings(tile=128), quiet=True)
+    run = RunSettings(tile=128, precision="float32")
+    maps = segapp.predict(model_folder, scene, tmp_path / "map.tif", run=run, quiet=True)
     with rasterio.open(scene) as source, rasterio.open(tmp_path / "map.tif") as target:
         found = target.read(1)
         assert (target.crs, target.transform, target.shape) == (source.crs, source.transform, source.shape)

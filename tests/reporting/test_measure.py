@@ -27,6 +27,8 @@ CLASSES = ClassTable.model_validate({"classes": [{"id": i, "name": f"class {i}"}
 class BandsAsProbabilities:
     """A predictor whose class probabilities are the scene's bands, given in strips of 50 rows."""
 
+    precision = "float32"
+
     def probabilities(self, scene: Scene, window: Window | None = None) -> Iterator[tuple[Window, np.ndarray]]:
         wanted = window or whole(scene.shape)
         for row in range(wanted.row, wanted.row_stop, 50):

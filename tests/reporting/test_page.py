@@ -115,15 +115,15 @@ def test_on_paper_charts_are_light_and_no_wider_than_the_sheet(
 ) -> None:
     page = opened(browser, page_file, 1400, dark=True)
     before = page.find("#chart-gains svg.main-svg").rect["width"]
-    page.run("dispatchEvent(new Event('beforeprint')); await new Promise((done) => setTimeout(done, 300))")
+    page.run("dispatchEvent(new Event('beforeprint'))")
     page.command("Emulation.setEmulatedMedia", {"media": "print"})
-    for plot in page.find_all(".plot svg.main-svg"):
-        assert plot.rect["width"] <= 665  # an A4 sheet between its margins
+    charts = "[...document.querySelectorAll('.plot svg.main-svg')]"
+    page.wait_for(f"{charts}.every((chart) => chart.getBoundingClientRect().width <= 665)")  # A4 between its margins
     assert all(page.run("return [...document.querySelectorAll('details')].map((element) => element.open)"))
     assert np.median(page.screenshot(tmp_path / "paper.png")) > 240
     page.command("Emulation.setEmulatedMedia", {"media": ""})
-    page.run("dispatchEvent(new Event('afterprint')); await new Promise((done) => setTimeout(done, 300))")
-    assert page.find("#chart-gains svg.main-svg").rect["width"] == before
+    page.run("dispatchEvent(new Event('afterprint'))")
+    page.wait_for(f"document.querySelector('#chart-gains svg.main-svg').getBoundingClientRect().width === {before}")
     printed = page.command("Page.printToPDF", {"preferCSSPageSize": True})
     assert len(printed["data"]) > 10_000
 

@@ -113,11 +113,11 @@ def test_one_class_everywhere_and_leakage_are_said_and_not_more_than_once(
     segapp.train(tmp_path / "dataset.toml", tmp_path / "new", recipe=recipe, callbacks=[OneClass()])
     told = capsys.readouterr().err
     first = json.loads((tmp_path / "new" / "model.json").read_text())["classes"]["classes"][0]["name"]
-    assert told.count(f"warning: every pixel of the validation scenes is called {first}") == 1
+    assert told.count(f"warning: every pixel of the validation scenes is predicted as {first}") == 1
     leak = "scene_01.tif is in the roles test and train"
     assert told.count(leak) == 1 and told.index(leak) < told.index("step ")
     segapp.evaluate(tmp_path / "new", samples)
-    assert f"new: calls every pixel of these scenes {first}, though" in capsys.readouterr().err
+    assert f"new: every pixel of these scenes is predicted as {first}, but" in capsys.readouterr().err
 
 
 def test_a_model_that_sees_several_classes_is_not_warned_of(
