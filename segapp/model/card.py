@@ -31,7 +31,8 @@ def network_sentence(spec: ModelSpec) -> str:
         kind = f"A U-Net of depth {network.depth} with {network.filters} first filters"
     else:
         kind = f"A U-Net with the encoder {network.encoder}, depth {network.depth}, {network.filters} last filters"
-    return f"{kind} that maps {len(spec.bands)} bands to {len(spec.classes)} classes."
+    context = f" and a context branch of {spec.context} units" if spec.context else ""
+    return f"{kind}{context} that maps {len(spec.bands)} bands to {len(spec.classes)} classes."
 
 
 def model_card(spec: ModelSpec) -> str:
@@ -129,14 +130,18 @@ def _transfer(provenance: dict[str, Any]) -> list[str]:
         better = ("yes" if line["won"] else "no") if against else ""
         written = "yes" if line["phase"] == provenance["winner"] else ""
         rows.append([line["phase"], _number(line["accuracy"]), _number(line["mean_iou"]), against, better, written])
-    held_out = " held out from the training scenes" if plan["held_out"] else ""
-    note = "" if plan["guarded"] else " Without the guard the last phase was written, better or not."
-    if plan["phases"] and plan["phases"][-1]["held_out"]:
-        note = " The last phase was trained on these pixels, too, so it has no score."
+    scored = "Scores of each phase on validation pixels."
+    if plan["folds"]:
+        scored = (
+            f"Scores of each phase in {plan['folds']} folds of the training scenes, with a third of the steps; the one "
+            "that was written was then trained on all of them."
+        )
+    if not plan["guarded"]:
+        scored = "Without the guard the last phase was written, better or not."
     return [
         f"From {plan['base']} by the strategy {plan['strategy']}. {plan['head']}",
         *(f"{title}: {', '.join(names)}." for title, names in changes.items() if names),
-        f"Scores of each phase on validation pixels{held_out}.{note}",
+        scored,
         _table(["phase", "accuracy", "mean IoU", "compared with", "better", "written"], rows),
     ]
 

@@ -65,6 +65,8 @@ class ModelSpec(Strict):
     normalization: Normalization
     head: str = "final_conv"
     """The name of the classifier layer."""
+    context: int = Field(default=0, ge=0, le=65_536)
+    """Hidden units of the context branch (`segapp.nets.context`) that the head sees beside the last feature map."""
     second_moments: tuple[tuple[FiniteFloat, ...], ...] = ()
     """Second moments of the standardised bands, (C, C), see `segapp.model.second_moments`; empty if unknown."""
     images: ImageReading = ImageReading()
@@ -103,15 +105,13 @@ class ModelSpec(Strict):
         from segapp.nets.unet import unet
 
         network, bands, classes = self.network, len(self.bands), len(self.classes)
-        normalization = self.normalization.model_dump()
+        settings = {"head": self.head, "context": self.context, **self.normalization.model_dump()}
         if isinstance(network, UNetConfig):
-            return unet(bands, classes, network, head=self.head, **normalization)
+            return unet(bands, classes, network, **settings)
 
         from segapp.nets.keras_graph import graph_features
 
         try:
-            return with_input_and_head(
-                lambda x: graph_features(x, network, self.head), bands, classes, head=self.head, **normalization
-            )
+            return with_input_and_head(lambda x: graph_features(x, network, self.head), bands, classes, **settings)
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from None

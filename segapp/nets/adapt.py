@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers
 
 from segapp.errors import InputError
+from segapp.nets.context import ContextFeatures
 from segapp.nets.graph import calls
 
 BandFill = Literal["zero", "mean", "discriminants"]
@@ -72,7 +73,7 @@ def first_kernels(model: keras.Model) -> list[layers.Conv2D]:
     found: list[layers.Conv2D] = []
     bands = {call.output for call in graph[:prepared]}
     for call in graph[prepared:]:
-        if call.inputs and bands.isdisjoint(call.inputs):
+        if (call.inputs and bands.isdisjoint(call.inputs)) or isinstance(call.operation, ContextFeatures):
             continue
         if isinstance(call.operation, layers.Conv2D) and call.operation.groups == 1:
             if call.operation not in found:

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import KerasTensor, layers, ops
 
+from segapp.nets.context import context_branch
+
 _FLOOR = 0.03
 
 
@@ -71,15 +73,21 @@ def with_input_and_head(
     logarithm: bool = False,
     size: tuple[int | None, int | None] = (None, None),
     head: str = "final_conv",
+    context: int = 0,
     name: str = "network",
 ) -> keras.Model:
     """Complete the layers that `features` builds to a network from physical values to class probabilities.
 
     The head is a 1x1 convolution of the name `head` and the softmax `softmax`, both in float32; the logits are the
-    softmax's input.
+    softmax's input. With `context` the head also sees so many units of a context branch (`segapp.nets.context`), after
+    the last feature map's channels.
     """
     inputs = keras.Input((*size, bands), name="image")
     centre, spread = np.array(mean or [0.0] * bands), np.array(std or [1.0] * bands)
-    x = features(input_normalization(inputs, centre, spread, logarithm))
+    normalised = input_normalization(inputs, centre, spread, logarithm)
+    x = features(normalised)
+    if context:
+        branch = context_branch(normalised, inputs, context)
+        x = layers.Concatenate(dtype="float32", name="context_join")([x, branch])
     logits = layers.Conv2D(classes, 1, kernel_initializer="he_normal", dtype="float32", name=head)(x)
     return keras.Model(inputs, layers.Softmax(dtype="float32", name="softmax")(logits), name=name)

@@ -15,6 +15,7 @@ import keras
 from keras import layers
 
 from segapp.errors import InputError
+from segapp.nets.context import HIDDEN, REACH, ContextFeatures
 
 # What treats each pixel by itself, by class name, since Keras does not export the classes of its operations; where one
 # has an axis, it must be the last.
@@ -124,8 +125,9 @@ def analyse(model: keras.Model) -> Graph:
     """Walk the graph of a functional network that takes (N, H, W, C) and gives a map of the same height and width.
 
     Blocks: `input` (normalisation and the like), `encoder_stage_1`, ... down to the coarsest resolution, `bridge` at
-    it, `decoder_stage_1`, ... from there up, and `head`, the last layer with weights and what follows it. Without
-    pooling all between input and head is `encoder_stage_1`. A layer that is called twice belongs where it is first.
+    it, `decoder_stage_1`, ... from there up, `context` (a context branch), and `head`, the last layer with weights and
+    what follows it. Without pooling all between input and head is `encoder_stage_1`. A layer that is called twice
+    belongs where it is first.
 
     Raises InputError, naming the layer, if one of them is not known.
     """
@@ -275,6 +277,8 @@ def _sample(call: Call, axis: int, scale: Scale) -> tuple[_Sampling | None, Scal
     if isinstance(op, layers.Cropping2D):
         before, after = op.cropping[axis]
         return _Sampling(before=-before), Scale(scale.stride, extra - before - after)
+    if isinstance(op, ContextFeatures):
+        return _Sampling(2 * REACH + 1, REACH), scale
     if call.kind in _GLOBAL_POOLINGS:
         return None, replace(scale, summary=True)
     if call.kind == "GroupNormalization" and _works_along_the_last_axis(op):
@@ -320,6 +324,8 @@ def _blocks(graph: Sequence[Call], strides: Mapping[int, Fraction]) -> dict[str,
             block = "input"
         elif call.output in head:
             block = "head"
+        elif isinstance(call.operation, ContextFeatures) or call.operation.name == HIDDEN:
+            block = "context"
         elif level == deepest > 1:
             block = "bridge"
         elif deepest > 1 and any(tensor in risen for tensor in call.inputs):

@@ -23,12 +23,13 @@ def unet(
     logarithm: bool = False,
     size: tuple[int | None, int | None] = (None, None),
     head: str = "final_conv",
+    context: int = 0,
 ) -> keras.Model:
     """Build a U-Net: (N, H, W, bands) float32 in physical units to (N, H, W, classes) float32 probabilities.
 
     `mean` and `std` (one number a band, in the bands' units) standardise the input, or with `logarithm` its logarithm,
     inside the network; pixels that are not finite become 0. H and W must divide by 2**depth; `size` fixes them, None
-    leaves them open.
+    leaves them open. `context` gives the head a context branch of so many units.
 
     Layers are named `encoder_stage_1_conv_1`, ..., `bridge_conv_1`, ..., `decoder_stage_1_upconv` (the deepest), ...,
     `final_conv` (or `head`), `softmax`; those of another encoder than the plain one as `encoder_maps` says. Draws its
@@ -44,6 +45,7 @@ def unet(
         logarithm=logarithm,
         size=size,
         head=head,
+        context=context,
         name="unet",
     )
 
