@@ -100,7 +100,8 @@ class StoredPlan(_Stored):
     dropped_classes: tuple[str, ...] = ()
     distilled: tuple[str, ...] = ()
     head: str = ""
-    held_out: bool = False
+    folds: int = 0
+    context: int = 0
     guarded: bool = True
     phases: tuple[StoredPhase, ...]
 

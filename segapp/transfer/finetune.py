@@ -29,8 +29,9 @@ from segapp.training.mirror import makes_remote
 from segapp.training.output import claim, deliver, provenance_of
 from segapp.training.tracker import track_text
 from segapp.transfer.base import read_base
-from segapp.transfer.phases import RESULT_FILE, Phases, read_json
+from segapp.transfer.candidates import RESULT_FILE, Session, read_json
 from segapp.transfer.plan import Plan, print_plan
+from segapp.transfer.selection import remove_folds, select
 from segapp.transfer.strategy import Strategy, read_strategy
 from segapp.transfer.transfer import Transfer, plan_transfer
 
@@ -87,10 +88,10 @@ def finetune(
     where no band matches. `head_layer` names the
     classifier of a .keras file where it is not found.
 
-    After every phase the model is scored on the validation scenes, or on a held-out part of the training scenes where
-    there are none, and the best is written: be it the base itself, where all classes are its own. Where they are not
-    and labels were held out, a last phase of the best learns these, too. With `resume` an interrupted run goes on in
-    its phase.
+    The base, the fitted head, the network after each phase and the one with a context branch are scored on the
+    validation scenes, or by cross-validation over places where there are none, and the best is written, be it the base
+    itself where all classes are its own. After cross-validation it is trained on all labels. With `resume` an
+    interrupted run goes on in its phase.
 
     Returns the model as `segapp.load` gives it. Raises InputError for bad input, and when `output` exists.
     """
@@ -121,8 +122,8 @@ def finetune(
         display.say(f"warning: {leak}")
     _begin(partial, transfer, {"precision": compute_precision, "data": read.sha256}, display)
     display.keep_in(partial)
-    runner = Phases(transfer, partial, display, devices_strategy, compute_precision, seed, callbacks)
-    winner, record = runner.run()
+    session = Session(display, devices_strategy, compute_precision, seed, callbacks)
+    winner, record = select(transfer, partial, session)
     replicas = devices_strategy.num_replicas_in_sync
     provenance = provenance_of(
         command, dataset, read, len(transfer.scenes.train), chosen, seed, compute_precision, devices, replicas
@@ -137,9 +138,11 @@ def finetune(
         "phases": record,
         "plan": transfer.plan.model_dump(mode="json"),
     }
-    write_model(partial, load(partial / winner), transfer.spec)
-    val_scenes = () if transfer.ends_unvalidated else transfer.scenes.val
+    best = load(partial / winner)
+    write_model(partial, best, transfer.spec.model_copy(update={"context": best.spec.context}))
+    val_scenes = () if transfer.scenes.folded else transfer.scenes.splits[0].val
     model = deliver(partial, output, dataset, val_scenes, provenance, compute_precision, display)
+    remove_folds(output)
     for phase in output.iterdir():
         if phase.is_dir():
             for name in (CHECKPOINT_FILE, RESULT_FILE, "model.json", "model.weights.h5", "README.md"):

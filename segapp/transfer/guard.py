@@ -66,16 +66,15 @@ class Candidate:
 
 
 def is_significantly_better(candidate: Candidate, best: Candidate, sure: float, seed: int = 0) -> bool:
-    """Whether the candidate's gain in accuracy and mean IoU together is more than luck of the draw.
+    """Whether the candidate's accuracy and mean IoU together are higher in the share `sure` of bootstrap resamples.
 
-    It must show in the share `sure` of paired bootstrap resamples of the tiles (Efron and Tibshirani 1993): with few
-    tiles, or a gain made in one place only, the best stays where much is asked. One that gives no class where the
-    other does, since its training diverged, loses.
+    Tiles are resampled in pairs (Efron and Tibshirani 1993): with few tiles, or a gain made in one place only, the
+    best stays where much is required. One that gives no class where the other does, since its training diverged, loses.
     """
     judged, scored_of_best = candidate.counts.sum(), best.counts.sum()
     if judged != scored_of_best:
         return bool(judged > scored_of_best)
-    if not len(best.counts) or _score(candidate.counts.sum(0)) <= _score(best.counts.sum(0)):
+    if not len(best.counts):
         return False
     rng = np.random.default_rng(seed)
     tiles = len(best.counts)

@@ -10,7 +10,8 @@ import numpy as np
 from segapp.patches.sampling import ClassPositions, find_class_positions
 from segapp.scenes.scene import Scene
 from segapp.transfer.features import sample_features
-from segapp.transfer.head import FittedHead, Teacher, choose_penalty
+from segapp.transfer.head import FittedHead, Teacher, choose_penalty, fit_head
+from segapp.transfer.scenes import Split
 from segapp.transfer.transfer import Transfer
 
 HEAD_PIXELS = 20_000
@@ -19,14 +20,17 @@ HEAD_PIXELS = 20_000
 
 def fit_on_features(
     transfer: Transfer,
+    split: Split,
     network: keras.Model,
     start: tuple[np.ndarray, np.ndarray],
     uncertainty: np.ndarray,
     seed: int,
+    penalty: float | None = None,
 ) -> FittedHead:
-    """Fit the head of `network` from the weights (D, K) and biases (K,) `start`; validation pixels choose the penalty.
+    """Fit the head of `network` from the weights (D, K) and biases (K,) `start`.
 
-    `uncertainty` (K,) are the weights of `segapp.transfer.distillation.uncertainty_weights`.
+    Validation pixels of the split choose the penalty where it is not given. `uncertainty` (K,) are the weights of
+    `segapp.transfer.distillation.uncertainty_weights`.
     """
     classes, head = transfer.classes, transfer.spec.head
 
@@ -34,9 +38,7 @@ def fit_on_features(
         balance = transfer.strategy.sampling.balance
         return sample_features(network, head, scenes, positions, HEAD_PIXELS, balance, seed)
 
-    features, labels = sample(transfer.scenes.train, transfer.scenes.positions)
-    val_positions = find_class_positions(transfer.scenes.val, len(transfer.dataset.classes), seed)
-    val_features, val_labels = sample(transfer.scenes.val, val_positions)
+    features, labels = sample(split.train, split.positions)
     weights, bias = start
     teacher = None
     if transfer.distils:
@@ -45,4 +47,7 @@ def fit_on_features(
         logits = (features @ weights + bias)[:, known]
         absent = (classes.shared & ~classes.present).any()
         teacher = Teacher(logits, known, weight if absent else 0.0, weight * uncertainty[known])
-    return choose_penalty(features, labels, weights, bias, val_features, val_labels, teacher)
+    if penalty is not None:
+        return FittedHead(*fit_head(features, labels, weights, bias, penalty, teacher), penalty, ())
+    val_positions = find_class_positions(split.val, len(transfer.dataset.classes), seed)
+    return choose_penalty(features, labels, weights, bias, *sample(split.val, val_positions), teacher)

@@ -11,6 +11,7 @@ from segapp.errors import InputError
 from segapp.model.base import Base
 from segapp.model.model_spec import ModelSpec
 from segapp.nets.adapt import adapt_kernel, first_kernels
+from segapp.nets.context import HIDDEN
 
 _NEVER = -20.0
 """The logit's bias of a class that neither the base nor any label knows."""
@@ -31,10 +32,11 @@ def build_network(base: Base, spec: ModelSpec, mixing: np.ndarray) -> keras.Mode
     """
     model = spec.build()
     same = np.array_equal(mixing, np.eye(len(base.spec.bands)))
+    left_out = {"input_normalization", base.spec.head, *(() if spec.context else (HIDDEN,))}
     first = set() if same else {layer.name for layer in first_kernels(base.model)}
     for layer in base.model.layers:
         weights = layer.get_weights()
-        if not weights or layer.name in ("input_normalization", base.spec.head):
+        if not weights or layer.name in left_out:
             continue
         if layer.name in first:
             weights[0] = adapt_kernel(weights[0], mixing)
@@ -49,15 +51,18 @@ def build_network(base: Base, spec: ModelSpec, mixing: np.ndarray) -> keras.Mode
     return model
 
 
-def copied_head(base: Base, classes: Sequence[Sequence[int]], present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def copied_head(
+    base: Base, classes: Sequence[Sequence[int]], present: np.ndarray, channels: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The head that does for classes that carry over what the base's does: weights (D, K) and biases (K,) float32.
 
     `classes` names for each new class the base classes that it continues: where there are several, their weights are
     averaged; where one base class is continued by several, each gets its share of the probability. A new class starts
-    at zero; if no label shows it either, (K,) bool, it is never predicted.
+    at zero; if no label shows it either, (K,) bool, it is never predicted. `channels` are those that the head still
+    sees, where the base's context branch is left out.
     """
     kernel, bias = (np.asarray(w, np.float32) for w in base.model.get_layer(base.spec.head).get_weights())
-    kernel = kernel[0, 0]
+    kernel = kernel[0, 0, :channels]
     heirs = np.bincount([source for sources in classes for source in sources], minlength=len(bias))
     weights = np.zeros((len(kernel), len(classes)), np.float32)
     biases = np.where(present, 0.0, _NEVER).astype(np.float32)

@@ -42,7 +42,6 @@ class PhasePlan(Strict):
     name: str
     steps: int
     rate: float
-    held_out: bool
     blocks: tuple[BlockPlan, ...]
 
 
@@ -57,9 +56,11 @@ class Plan(Strict):
     classes: tuple[ClassPlan, ...]
     dropped_classes: tuple[str, ...]
     head: str
+    context: int
     training_scenes: int
     validation_scenes: int
-    held_out: bool
+    folds: int
+    """Splits of the training scenes for cross-validation; 0 where there are validation scenes."""
     guarded: bool
     base_is_candidate: bool
     distilled: tuple[str, ...]
@@ -86,13 +87,14 @@ def print_plan(plan: Plan, console: Console) -> None:
     if plan.distilled:
         console.print(f"No label shows them, the base's word is kept: {', '.join(plan.distilled)}", markup=False)
     console.print(plan.head, markup=False)
+    if plan.context:
+        console.print(f"A context branch of {plan.context} units is fitted beside the network and joined with it.")
     if plan.phases:
         console.print(_phase_table(plan))
-    held = ", held out from the training scenes" if plan.held_out else ""
-    console.print(
-        f"{plan.training_scenes} scenes to train on, {plan.validation_scenes} to validate on{held}; {_guard(plan)}.",
-        markup=False,
-    )
+    validated = f"{plan.validation_scenes} to validate on"
+    if plan.folds:
+        validated = f"validated in {plan.folds} folds of them with a third of the steps each"
+    console.print(f"{plan.training_scenes} scenes to train on, {validated}; {_guard(plan)}.", markup=False)
     for note in plan.notes:
         console.print(f"Note: {note}", markup=False)
 

@@ -58,9 +58,10 @@ def make_plan(
             if base.known_classes and not any(index in sources for sources in classes.sources)
         ),
         head=_HEADS[strategy.head].format(head),
+        context=strategy.context if _may_join_context(classes, scenes, base_is_candidate) else 0,
         training_scenes=len(scenes.train),
-        validation_scenes=len(scenes.val),
-        held_out=scenes.held_out,
+        validation_scenes=0 if scenes.folded else len(scenes.splits[0].val),
+        folds=len(scenes.splits) if scenes.folded else 0,
         guarded=strategy.guard,
         base_is_candidate=base_is_candidate,
         distilled=tuple(
@@ -69,11 +70,13 @@ def make_plan(
             if kept_without_labels and shared and not present
         ),
         phases=tuple(_phase_plan(strategy, phase, network, len(scenes.train)) for phase in strategy.phases),
-        notes=(
-            *bands.notes,
-            *(f"phase {p.name} trains on the held-out labels, too, unvalidated" for p in strategy.phases if p.held_out),
-        ),
+        notes=bands.notes,
     )
+
+
+def _may_join_context(classes: ClassMatch, scenes: TransferScenes, base_is_candidate: bool) -> bool:
+    """Whether labels show every class that is to be kept, and, where the base can be made worse, places apart judge."""
+    return bool(classes.present[classes.shared].all()) and (scenes.places_apart or not base_is_candidate)
 
 
 def _phase_plan(strategy: Strategy, phase: Phase, network: keras.Model, images: int) -> PhasePlan:
@@ -85,7 +88,6 @@ def _phase_plan(strategy: Strategy, phase: Phase, network: keras.Model, images: 
         name=phase.name,
         steps=strategy.recipe_of(phase, images).total_steps(images),
         rate=phase.rate,
-        held_out=phase.held_out,
         blocks=tuple(
             BlockPlan(
                 block=block,

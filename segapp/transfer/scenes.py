@@ -13,41 +13,70 @@ from segapp.errors import InputError
 from segapp.patches.memory import hold_in_memory
 from segapp.patches.sampling import ClassPositions, find_class_positions
 from segapp.scenes.scene import Scene
-from segapp.transfer.hold_out import hold_out
+from segapp.transfer.folds import folds
 from segapp.transfer.strategy import Strategy
 from segapp.transfer.unlabelled import UnlabelledScene
 
 
 @dataclass(frozen=True)
-class TransferScenes:
-    """`labelled` are the training scenes whole; `train` lack what is held out of them for validation."""
+class Split:
+    """Scenes to train on, where their classes are, and scenes to validate on."""
 
-    labelled: Sequence[Scene]
     train: Sequence[Scene]
+    positions: ClassPositions
     val: Sequence[Scene]
-    unlabelled: Sequence[Scene]
-    held_out: bool
+
+
+@dataclass(frozen=True)
+class TransferScenes:
+    """`train` are the training scenes. Where there are no validation scenes, `splits` are folds of them (`folded`).
+
+    `places_apart` is whether what validates shows other places than what trains.
+    """
+
+    train: Sequence[Scene]
     positions: ClassPositions
     statistics: BandStatistics
+    splits: tuple[Split, ...]
+    folded: bool
+    places_apart: bool
+    unlabelled: Sequence[Scene]
+
+    @property
+    def whole(self) -> Split:
+        """All training scenes, without any to validate on."""
+        return Split(self.train, self.positions, ())
 
 
 def split_scenes(
     dataset: Dataset, strategy: Strategy, unlabelled: Sequence[Path] = (), seed: int = 0
 ) -> TransferScenes:
-    """Read the scenes; where none has the role val, a part of the training scenes is held out.
+    """Read the scenes; where none has the role val, the training scenes are split into folds.
 
     Raises InputError where no scene is for training, or none has a labelled pixel.
     """
     reach = math.ceil(strategy.patch_size * (1 + strategy.augmentation.scale))
-    train = labelled = hold_in_memory(dataset.scenes("train", reach))
+    train = hold_in_memory(dataset.scenes("train", reach))
     if not train:
         raise InputError(f'{dataset.path}: no scene has the role train; give one that role, or split = "blocks"')
-    val = hold_in_memory(dataset.scenes("val", reach))
-    held_out = not val
-    if held_out:
-        train, val = hold_out(labelled, dataset.groups)
     positions = find_class_positions(train, len(dataset.classes), seed)
     if not positions.pixels.any():
         raise InputError(f"{dataset.path}: the training scenes hold no labelled pixel; check classes and 'ignore'")
+    val = hold_in_memory(dataset.scenes("val", reach))
+    splits = (Split(train, positions, val),) if val else _folds(train, dataset, positions, seed)
     images = hold_in_memory([UnlabelledScene(scene) for scene in dataset.unlabelled(unlabelled)])
-    return TransferScenes(labelled, train, val, images, held_out, positions, band_statistics(train))
+    own = {id(scene) for scene in train}
+    places_apart = bool(val) or all(id(scene) in own for split in splits for scene in split.val)
+    return TransferScenes(train, positions, band_statistics(train), splits, not val, places_apart, images)
+
+
+def _folds(train: Sequence[Scene], dataset: Dataset, positions: ClassPositions, seed: int) -> tuple[Split, ...]:
+    """The folds that have labels on both sides; where none has, what trains also validates."""
+
+    def find(scenes: Sequence[Scene]) -> ClassPositions:
+        return find_class_positions(scenes, len(dataset.classes), seed)
+
+    labelled = [scene for scene in train if find([scene]).pixels.any()]
+    splits = [Split(rest, find(rest), held) for rest, held in folds(labelled, dataset.groups)]
+    usable = [split for split in splits if split.positions.pixels.any() and find(split.val).pixels.any()]
+    return tuple(usable) or (Split(train, positions, train),)

@@ -21,14 +21,14 @@ class Phase(Strict):
 
     The keys of `layers` are patterns over blocks ("encoder_stage_1", "bridge", "decoder_stage_*", "head") and layer
     names; the first that fits decides. Values are "frozen", a factor of the learning rate, or a table of factors.
-    With `held_out` it learns the labels that were held out, too, and nothing judges it: it comes last, and only where
-    some were held out and no base could be made worse.
+    `classes` limits it to transfers in which all classes are the base's ("same"), so that the base can be made worse,
+    or in which some are not ("new").
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     share: float = Field(default=1.0, gt=0, le=1)
     rate: float = Field(gt=0)
-    held_out: bool = False
+    classes: Literal["same", "new"] | None = None
     layers: dict[str, LayerSetting]
 
 
@@ -36,13 +36,15 @@ class Strategy(Recipe):
     """A whole transfer: where the head starts, what is kept in mind, and the phases that share the steps.
 
     `head` is "fitted" (logistic regression on the last feature map), "copied" (from classes that carry over), or
-    "random". `memory` weights the distillation from the base (0: none). With `guard` the model that is best on
-    validation data is written, be it the base; without, the last.
+    "random". `distillation` weights the distillation from the base (0: none). `context` is the number of hidden units
+    of a context branch that is fitted beside the network (0: none). With `guard` the model that is best on validation
+    data is written, be it the base; without, the last.
     """
 
     name: str = "custom"
     head: HeadStart = "fitted"
     distillation: float = Field(default=1.0, ge=0)
+    context: int = Field(default=0, ge=0, le=4096, multiple_of=4)
     guard: bool = True
     phases: tuple[Phase, ...] = ()
 
@@ -63,17 +65,26 @@ class Strategy(Recipe):
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise ValueError("phases need names of their own")
-        if any(phase.held_out for phase in self.phases[:-1]):
-            raise ValueError("a phase with held_out comes last")
         return self
 
-    def recipe_of(self, phase: Phase, images: int) -> Recipe:
-        """The recipe that trains one phase over `images` training scenes."""
+    def with_phases_for(self, classes: Literal["same", "new"]) -> Strategy:
+        """The strategy with the phases for `classes` alone."""
+        phases = tuple(phase for phase in self.phases if phase.classes in (None, classes))
+        return self.model_copy(update={"phases": phases})
+
+    def recipe_of(self, phase: Phase, images: int, share: float = 1.0, validates: bool = True) -> Recipe:
+        """The recipe that trains one phase over `images` training scenes, in `share` of its steps.
+
+        Where nothing `validates`, the last weights are kept.
+        """
         shared = {name: getattr(self, name) for name in Recipe.model_fields if name in self.model_fields_set}
         total = sum(p.share for p in self.phases)
-        steps = max(1, round(self.total_steps(images) * phase.share / total))
+        steps = max(1, round(share * self.total_steps(images) * phase.share / total))
         schedule = self.schedule.model_copy(update={"rate": phase.rate})
-        return Recipe.model_construct(**{**shared, "schema_version": 1, "steps": steps, "schedule": schedule})
+        validation = self.validation if validates else self.validation.model_copy(update={"keep": "last"})
+        return Recipe.model_construct(
+            **{**shared, "schema_version": 1, "steps": steps, "schedule": schedule, "validation": validation}
+        )
 
 
 def strategy_names() -> list[str]:

@@ -51,9 +51,9 @@ class Transfer:
         return distils(self.strategy, self.classes)
 
     @property
-    def ends_unvalidated(self) -> bool:
-        """Whether the last phase trains on the held-out labels, too, so that no labels are left to validate it."""
-        return any(phase.held_out for phase in self.strategy.phases)
+    def joins_context(self) -> bool:
+        """Whether a context branch is fitted and joined with the network."""
+        return self.plan.context > 0
 
     def network(self) -> keras.Model:
         """The network with the base's body and a random head."""
@@ -85,10 +85,9 @@ def plan_transfer(
         new = ", ".join(name for name, shared in zip(dataset.classes.names, classes.shared, strict=True) if not shared)
         raise InputError(f"{dataset.path}: {new} cannot be copied from {base.source}; use a fitted head")
     base_is_candidate = bool(classes.shared.all()) and strategy.head != "random"
-    if base_is_candidate or not (scenes.held_out and strategy.guard):
-        phases = tuple(phase for phase in strategy.phases if not phase.held_out)
-        strategy = strategy.model_copy(update={"phases": phases})
+    strategy = strategy.with_phases_for("same" if base_is_candidate else "new")
     bands = match_new_bands(base, dataset, scenes.statistics, new_bands=new_bands, keep_far=base_is_candidate)
+    mixing = bands.mixing(base, scenes.train, len(dataset.classes))
     spec = ModelSpec(
         schema=2,
         name=dataset.name,
@@ -98,10 +97,10 @@ def plan_transfer(
         classes=dataset.classes,
         normalization=bands.normalization,
         head=fresh_head_name(base),
+        context=base.spec.context if np.array_equal(mixing, np.eye(len(base.spec.bands))) else 0,
         second_moments=as_rows(band_second_moments(bands.normalization, scenes.train)),
         patch_size=strategy.patch_size,
     )
-    mixing = bands.mixing(base, scenes.train, len(dataset.classes))
     network = build_network(base, spec, mixing)
     _check_patches(strategy, analyse(network).stride, unlabelled, distils(strategy, classes))
     plan = make_plan(base, dataset, strategy, bands, classes, scenes, network, spec.head, base_is_candidate)

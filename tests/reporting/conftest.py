@@ -21,7 +21,7 @@ LOG = "step,epoch,learning_rate,loss,accuracy,seconds,val_loss,val_accuracy,val_
 def plan_of(classes: list[tuple[int, str]]) -> dict[str, Any]:
     """The part of a provenance that tells of a transfer in which all classes but the first are the base's."""
     block = {"block": "bridge", "setting": "frozen", "parameters": 1234, "trainable": 0}
-    phase = {"name": "decoder", "steps": 40, "rate": 3e-4, "held_out": False, "blocks": [block]}
+    phase = {"name": "decoder", "steps": 40, "rate": 3e-4, "blocks": [block]}
     return {
         "winner": "1-decoder",
         "phases": [
@@ -37,7 +37,7 @@ def plan_of(classes: list[tuple[int, str]]) -> dict[str, Any]:
             "classes": [{"id": i, "name": n, "base": [n] if i > 1 else [], "pixels": 100 * i} for i, n in classes],
             "dropped_classes": [],
             "head": "The head is fitted.",
-            "held_out": True,
+            "folds": 3,
             "guarded": True,
             "distilled": [],
             "phases": [phase, {**phase, "name": "all", "blocks": [{**block, "setting": "x 0.5"}]}],

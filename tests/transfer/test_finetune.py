@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 
 import segapp
-from segapp.data.dataset import read_dataset
 from segapp.model.base import Base
 from segapp.model.bundle import read_spec
 from segapp.model.card import METADATA, model_card
-from segapp.patches.sampling import ClassPositions, find_class_positions
+from segapp.patches.sampling import PatchSource
 from segapp.samples.landscape import BANDS
 from segapp.scenes.scene import Scene
-from segapp.transfer.finetune import finetune, plan_finetune
+from segapp.transfer.finetune import finetune
 from segapp.transfer.strategy import read_strategy
 from tests.transfer.conftest import NAMES, Witness, tiny_strategy
 
@@ -91,7 +90,7 @@ def test_phases_leave_their_logs_and_no_weights_but_the_written(unguarded: tuple
 
 def test_a_phase_starts_from_the_one_before_where_nothing_guards(unguarded: tuple[Path, Witness], base: Base) -> None:
     document = _document(unguarded[0])["provenance"]
-    assert [line["phase"] for line in document["phases"]] == ["base", "head", "1-decoder", "2-all"]
+    assert [line["phase"] for line in document["phases"]] == ["base", "head", "2-all"]
     assert document["winner"] == "2-all"
     witness = unguarded[1]
     first, second = witness.begun
@@ -121,7 +120,7 @@ def test_plan_phases_and_winner_stand_in_model_and_card(unguarded: tuple[Path, W
 def test_where_the_base_wins_its_probabilities_are_written_bit_for_bit(
     base: Base, base_folder: Path, samples: Path, tmp_path: Path
 ) -> None:
-    """Against a phase that wrecks it, and one that diverges, which is told and judged as what it started from."""
+    """Against a phase that wrecks it, and one that diverges, which is scored as what it started from."""
     rates = {"wreck": 0.3, "diverge": 1e12}
     phases = ({"name": name, "rate": rate, "layers": {"*": 1}} for name, rate in rates.items())
     strategy = tiny_strategy(*phases, head="copied", steps=6)
@@ -129,8 +128,8 @@ def test_where_the_base_wins_its_probabilities_are_written_bit_for_bit(
     image = np.random.default_rng(0).random((1, 64, 64, 6), np.float32)
     np.testing.assert_array_equal(model(image), base.model(image))
     provenance = _document(tmp_path / "new")["provenance"]
-    assert provenance["winner"] == "base" and [line["won"] for line in provenance["phases"]] == [True, False, False]
-    assert provenance["phases"][2]["accuracy"] == provenance["phases"][0]["accuracy"]
+    assert provenance["winner"] == "base" and [line["won"] for line in provenance["phases"]] == [True, False]
+    assert [line["phase"] for line in provenance["phases"]] == ["base", "2-diverge"]
     assert "2-diverge: the loss" in (tmp_path / "new" / "messages.log").read_text()
     ours, theirs = (segapp.evaluate(folder, samples).as_dict() for folder in (tmp_path / "new", base_folder))
     assert ours == theirs
@@ -152,60 +151,55 @@ def test_the_forums_recipe_keeps_its_last_weights_whatever_they_are_worth(
     assert "Without the guard the last phase was written" in (tmp_path / "new" / "README.md").read_text()
 
 
-def test_new_classes_and_a_held_out_part(base_folder: Path, dataset: Callable[..., Path], tmp_path: Path) -> None:
-    """Without validation scenes a part of the training scenes is held out, and the model says so."""
+def test_new_classes_and_no_validation_scenes(base_folder: Path, dataset: Callable[..., Path], tmp_path: Path) -> None:
+    """Without validation scenes the training scenes are split into folds, and the model says so."""
     data = dataset(classes=NEW_NAMES, roles=("train", "test"))
     model = finetune(
         base_folder, data, tmp_path / "new", strategy=FORGETFUL_HEAD, class_map={"lake": ["water"]}, quiet=True
     )
     assert model.spec.classes.names == NEW_NAMES
     document = _document(tmp_path / "new")
-    assert document["provenance"]["plan"]["held_out"] and not document["provenance"]["plan"]["base_is_candidate"]
+    assert document["provenance"]["plan"]["folds"] == 2 and not document["provenance"]["plan"]["base_is_candidate"]
     assert [line["phase"] for line in document["provenance"]["phases"]] == ["head"]
     card = (tmp_path / "new" / "README.md").read_text()
-    assert "validation pixels held out from the training scenes" in card
+    assert "in 2 folds of the training scenes" in card
     assert "New classes: rock." in card
-    assert document["scores"]["val"]["pixels"] < 2 * 96 * 96 * 0.25
+    assert set(document["scores"]) == {"test"}
     rock = model.get_layer(model.spec.head).get_weights()[0][0, 0, :, NEW_NAMES.index("rock")]
     assert rock.any() and segapp.evaluate(tmp_path / "new", data).kappa > BY_CHANCE
 
 
-LAST = {"name": "rest", "rate": 1e-3, "held_out": True, "layers": {"*": 1}}
-
-
-def test_where_classes_are_new_the_held_out_labels_are_learned_in_the_end(
+def test_after_cross_validation_the_best_is_trained_on_all_labels(
     base_folder: Path, dataset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is left to judge the last phase on, so it is written, and has no validation score."""
-    pixels: list[int] = []
+    trained: list[int] = []
 
-    def positions_of(scenes: Sequence[Scene], *rest: Any) -> ClassPositions:
-        pixels.append(sum(scene.shape[0] * scene.shape[1] for scene in scenes))
-        return find_class_positions(scenes, *rest)
+    def source(scenes: Sequence[Scene], *rest: Any) -> PatchSource:
+        trained.append(len(scenes))
+        return PatchSource(scenes, *rest)
 
-    monkeypatch.setattr("segapp.transfer.phases.find_class_positions", positions_of)
+    monkeypatch.setattr("segapp.transfer.candidates.PatchSource", source)
+    monkeypatch.setattr("segapp.transfer.selection.is_significantly_better", lambda *_: True)
     data = dataset(classes=NEW_NAMES, roles=("train", "test"))
-    strategy = tiny_strategy({"name": "all", "rate": 1e-3, "layers": {"*": 1}}, LAST, steps=4)
+    strategy = tiny_strategy({"name": "all", "rate": 1e-3, "layers": {"*": 1}}, steps=3)
     finetune(base_folder, data, tmp_path / "new", strategy=strategy, quiet=True)
     document = _document(tmp_path / "new")
-    assert [line["phase"] for line in document["provenance"]["phases"]] == ["head", "1-all", "2-rest"]
-    assert document["provenance"]["winner"] == "2-rest" and set(document["scores"]) == {"test"}
-    assert pixels[-1] == sum(scene.shape[0] * scene.shape[1] for scene in read_dataset(data).scenes("train"))
-    card = (tmp_path / "new" / "README.md").read_text()
-    assert "| 2-rest | - | - |  |  | yes |" in card and "trained on these pixels, too, so it has no score" in card
+    assert [line["phase"] for line in document["provenance"]["phases"]] == ["head", "1-all"]
+    assert document["provenance"]["winner"] == "1-all" and set(document["scores"]) == {"test"}
+    assert trained == [1, 1, 2] and not list((tmp_path / "new").glob("fold-*"))
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [{"classes": NEW_NAMES}, {"roles": ("train", "test")}],
-    ids=["validation scenes were given", "the base knows all classes"],
-)
-def test_no_phase_goes_unjudged_where_it_can_be_judged_or_the_base_be_harmed(
-    asked: dict[str, Any], base_folder: Path, dataset: Callable[..., Path]
+def test_a_context_branch_is_joined_where_it_helps(
+    base_folder: Path, dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
-    strategy = tiny_strategy({"name": "all", "rate": 1e-3, "layers": {"*": 1}}, LAST, steps=8)
-    plan = plan_finetune(base_folder, dataset(**asked), strategy=strategy)
-    assert [(phase.name, phase.steps) for phase in plan.phases] == [("all", 8)]
+    data = dataset(classes=NEW_NAMES, roles=("train", "test"))
+    model = finetune(base_folder, data, tmp_path / "new", strategy=tiny_strategy(phases=(), context=8), quiet=True)
+    document = _document(tmp_path / "new")
+    names = [line["phase"] for line in document["provenance"]["phases"]]
+    assert names == ["head", "context"] and document["provenance"]["plan"]["context"] == 8
+    assert model.spec.context == (8 if document["provenance"]["winner"] == "context" else 0)
+    again = finetune(tmp_path / "new", data, tmp_path / "again", strategy=tiny_strategy(phases=()), quiet=True)
+    assert again.spec.context == model.spec.context
 
 
 @pytest.mark.parametrize("bands", [BANDS[:4], ()], ids=["four of the bands", "one more without a name"])

@@ -22,7 +22,6 @@ from segapp.training.loop import Trainer
 from segapp.training.losses import make_loss
 from segapp.training.optimizers import LearningRate, VariableFactors, make_optimizer
 from segapp.training.recipe import LossConfig, OptimizerConfig, ScheduleConfig
-from segapp.transfer import phases as phases_module
 from segapp.transfer.finetune import finetune
 from tests.transfer.conftest import HEAD, Stop, Weights, Witness, tiny_strategy, weights_of
 
@@ -192,7 +191,8 @@ def test_while_only_the_head_trains_all_else_stays_unless_the_freeze_is_removed(
 ) -> None:
     """Also in the model that is written, which is the average of the weights."""
     if not frozen:
-        monkeypatch.setattr(phases_module, "freeze", lambda model, _: VariableFactors.usual(model.trainable_variables))
+        unfrozen = lambda model, _: VariableFactors.usual(model.trainable_variables)  # noqa: E731
+        monkeypatch.setattr("segapp.transfer.candidates.freeze", unfrozen)
     head = {"name": "head", "rate": 3e-3, "layers": HEAD}
     strategy = tiny_strategy(head, head="copied", steps=4, guard=False, validation={"every": 2})
     before, witness = weights_of(base.model), Witness(stop_after=0 if frozen else 1)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from segapp.classes import IGNORED_INDEX, ClassTable
 from segapp.scenes.blocks import Block
 from segapp.scenes.scene import Scene
+from segapp.transfer.folds import folds
 from segapp.transfer.guard import Candidate, PseudoLabelledScene, is_significantly_better, tile_counts
-from segapp.transfer.hold_out import hold_out
 from segapp.windows import Window, whole
 from tests.toy import ToyScene, random_scene
 
@@ -22,38 +22,49 @@ GAP = 8
 """Pixels between what is trained on and what is held out of the same scene."""
 
 
-@given(st.integers(5, 40))
-def test_of_many_scenes_a_fifth_is_held_out_whole(count: int) -> None:
-    scenes = [random_scene((4, 4), seed=number) for number in range(count)]
-    train, val = hold_out(scenes)
-    assert sorted(map(id, (*train, *val))) == sorted(map(id, scenes))
-    assert abs(len(val) - count / 5) <= 1 and len(val) >= 1
-
-
-@given(st.lists(st.integers(0, 9), min_size=5, max_size=30))
-def test_scenes_of_one_place_are_held_out_together(places: list[int]) -> None:
-    scenes = [random_scene((40, 40), seed=number) for number in range(len(places))]
+def _places(count: int, places: Sequence[int]) -> tuple[list[ToyScene], dict[str, str]]:
+    scenes = [random_scene((40, 40), seed=number) for number in range(count)]
     for number, scene in enumerate(scenes):
         scene.name = str(number)
-    train, val = hold_out(scenes, {str(number): f"place {place}" for number, place in enumerate(places)})
-    if len(set(places)) >= 5:
+    return scenes, {str(number): f"place {place}" for number, place in enumerate(places)}
+
+
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=30).filter(lambda places: len(set(places)) > 1))
+def test_each_place_is_held_out_whole_once(places: list[int]) -> None:
+    scenes, groups = _places(len(places), places)
+    splits = folds(scenes, groups)
+    assert len(splits) == min(3, len(set(places)))
+    held_out: list[int] = []
+    for train, val in splits:
         trained, held = ({places[int(scene.name)] for scene in part} for part in (train, val))
         assert trained and held and not trained & held and len(train) + len(val) == len(scenes)
-        assert abs(len(held) - len(set(places)) / 5) <= 1
-    else:
-        assert len(train) == len(val) == len(scenes) and isinstance(train[0], Block)
+        held_out.extend(held)
+    assert sorted(held_out) == sorted(set(places))
+
+
+def test_scenes_without_a_group_are_places_of_their_own() -> None:
+    scenes, _ = _places(4, [])
+    assert [len(val) for _, val in folds(scenes)] == [2, 1, 1]
 
 
 @given(st.lists(st.tuples(st.integers(24, 90), st.integers(24, 90)), min_size=1, max_size=4))
-def test_of_few_scenes_an_end_of_each_is_held_out_with_a_gap(shapes: list[tuple[int, int]]) -> None:
+def test_of_one_place_opposite_ends_of_each_scene_are_held_out_with_a_gap(shapes: list[tuple[int, int]]) -> None:
     scenes = [random_scene(shape) for shape in shapes]
-    for scene, train, val in zip(scenes, *hold_out(scenes), strict=True):
-        assert isinstance(train, Block) and isinstance(val, Block)
-        assert train.window.grow(GAP).intersect(val.window).empty
-        for block in (train, val):
-            assert not block.window.empty and block.window.intersect(whole(scene.shape)) == block.window
-        assert abs(0.2 * np.prod(scene.shape) - np.prod(val.shape)) <= min(scene.shape)
-        np.testing.assert_array_equal(val.read_labels(whole(val.shape)), scene.labels[val.window.slices])
+    for number, scene in enumerate(scenes):
+        scene.name = str(number)
+    splits = folds(scenes, {scene.name: "here" for scene in scenes})
+    assert len(splits) == 2
+    ends: dict[int, list[Window]] = {}
+    for split in splits:
+        for number, (scene, train, val) in enumerate(zip(scenes, *split, strict=True)):
+            assert isinstance(train, Block) and isinstance(val, Block)
+            assert train.window.grow(GAP).intersect(val.window).empty
+            for block in (train, val):
+                assert not block.window.empty and block.window.intersect(whole(scene.shape)) == block.window
+            assert abs(0.2 * np.prod(scene.shape) - np.prod(val.shape)) <= min(scene.shape)
+            np.testing.assert_array_equal(val.read_labels(whole(val.shape)), scene.labels[val.window.slices])
+            ends.setdefault(number, []).append(val.window)
+    assert all(first.intersect(second).empty for first, second in ends.values())
 
 
 @given(st.tuples(st.integers(60, 90), st.integers(30, 60)), st.integers(0, 40), st.booleans())
@@ -65,19 +76,19 @@ def test_of_a_scene_with_few_labels_both_parts_have_some(shape: tuple[int, int],
     scene.labels = labels.astype(np.uint8)
     if lying:
         scene = ToyScene(np.swapaxes(scene.pixels, 0, 1), scene.labels.T)
-    (train,), (val,) = hold_out([scene])
-    counts = [int((part.read_labels(whole(part.shape)) == 1).sum()) for part in (train, val)]
-    assert counts[1] == 20 and counts[0] >= 40
+    for (train,), (val,) in folds([scene]):
+        counts = [int((part.read_labels(whole(part.shape)) == 1).sum()) for part in (train, val)]
+        assert counts[1] == 20 and counts[0] >= 40
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_the_end_is_held_out_where_both_parts_show_most_classes(turns: int) -> None:
+def test_the_first_end_is_the_one_where_both_parts_show_most_classes(turns: int) -> None:
     """Water at one end only: held out at any other, the guard would see nothing but land."""
     labels = np.zeros((100, 60), np.uint8)
     labels[70:] = 1
     scene = random_scene((100, 60))
     scene = ToyScene(np.rot90(scene.pixels, turns), np.rot90(labels, turns))
-    (train,), (val,) = hold_out([scene])
+    (train,), (val,) = folds([scene])[0]
     present = [set(np.unique(part.read_labels(whole(part.shape)))) for part in (train, val)]
     assert present == [{0, 1}, {0, 1}]
 
@@ -85,7 +96,7 @@ def test_the_end_is_held_out_where_both_parts_show_most_classes(turns: int) -> N
 def test_a_scene_without_labels_is_parted_by_its_area() -> None:
     scene = random_scene((100, 50))
     scene.labels[:] = IGNORED_INDEX
-    (train,), (val,) = hold_out([scene])
+    (train,), (val,) = folds([scene])[0]
     assert (train.shape, val.shape) == ((72, 50), (20, 50))
 
 

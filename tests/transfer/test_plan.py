@@ -46,7 +46,7 @@ def test_the_plan_of_the_bases_own_data_keeps_everything(plan: Plan, base_folder
     assert plan.base == str(base_folder) and (plan.training_scenes, plan.validation_scenes) == (2, 1)
     assert [band.base for band in plan.bands] == list(BANDS) and {b.statistics for b in plan.bands} == {"the base's"}
     assert [entry.base for entry in plan.classes] == [(name,) for name in NAMES]
-    assert not (plan.dropped_bands or plan.dropped_classes or plan.distilled or plan.notes or plan.held_out)
+    assert not (plan.dropped_bands or plan.dropped_classes or plan.distilled or plan.notes or plan.folds)
     assert plan.base_is_candidate and plan.guarded
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
 
@@ -81,17 +81,17 @@ def test_the_plan_tells_what_guards_the_result(
     assert end in text and "starts at random" in text
 
 
-def test_new_classes_bands_and_a_held_out_part_are_told(base_folder: Path, dataset: Callable[..., Path]) -> None:
+def test_new_classes_bands_and_folds_are_in_the_plan(base_folder: Path, dataset: Callable[..., Path]) -> None:
     data = dataset(bands=("nir", "blue"), classes=NEW_NAMES, roles=("train",))
     strategy = tiny_strategy({"name": "all", "rate": 1e-3, "layers": {"head": {"biases": 2}, "*": 0.5}})
     plan = plan_finetune(base_folder, data, strategy=strategy, class_map={"lake": ["water"]})
     assert [band.base for band in plan.bands] == ["nir", "blue"]
     assert plan.dropped_bands == ("green", "red", "swir1", "swir2")
     assert [entry.base for entry in plan.classes] == [("water",), ("forest",), ("grass",), ("crop",), (), ("built",)]
-    assert plan.dropped_classes == ("bare",) and plan.held_out and not plan.base_is_candidate
+    assert plan.dropped_classes == ("bare",) and plan.folds == 2 and not plan.base_is_candidate
     text = _printed(plan)
     assert "their filters are removed: green, red, swir1, swir2" in text and "that end here: bare" in text
-    assert "held out from the training scenes; the base cannot compete" in text
+    assert "validated in 2 folds of them with a third of the steps each; the base cannot compete" in text
     assert "x 1, bias x 2" in text and "x 0.5" in text
 
 

@@ -34,12 +34,19 @@ def test_a_shipped_strategy_covers_a_u_net_and_says_what_it_is_expected_to_do(na
 
 def test_the_default_is_staged_and_its_phases_thaw_from_the_head_on(network: keras.Model) -> None:
     assert {"head", "full", "staged", "surgical", "forum"} == set(strategy_names())
-    thawed: set[str] = set()
-    for phase in read_strategy("staged").phases:
-        now = {entry.block for entry in assign_layer_settings(network, phase.layers) if entry.setting != "frozen"}
-        assert thawed <= now
-        thawed = now
-    assert "encoder_stage_1" in thawed
+    for classes in ("same", "new"):
+        thawed: set[str] = set()
+        for phase in read_strategy("staged").with_phases_for(classes).phases:
+            now = {entry.block for entry in assign_layer_settings(network, phase.layers) if entry.setting != "frozen"}
+            assert thawed < now
+            thawed = now
+        assert "encoder_stage_1" in thawed
+
+
+def test_where_the_base_can_be_made_worse_staged_trains_more_gently() -> None:
+    staged = read_strategy("staged")
+    same, new = (max(phase.rate for phase in staged.with_phases_for(classes).phases) for classes in ("same", "new"))
+    assert same < new
 
 
 def test_the_failing_recipe_is_the_forums_to_the_letter() -> None:

@@ -135,13 +135,13 @@ def test_what_labels_show_and_what_carries_over(
     assert not _prepare(base, dataset(labels=labels), strategy=careless).plan.distilled
 
 
-def test_without_validation_scenes_an_end_of_the_training_scenes_is_held_out(
+def test_without_validation_scenes_the_training_scenes_are_split_into_folds(
     base: Base, dataset: Callable[..., Path]
 ) -> None:
     transfer = _prepare(base, dataset(roles=("train",)))
-    assert transfer.plan.held_out and len(transfer.scenes.val) == len(transfer.scenes.train) == 2
-    pixels = sum(scene.shape[0] * scene.shape[1] for scene in transfer.scenes.train)
-    assert pixels < 0.8 * 2 * 96 * 96 and sum(entry.pixels for entry in transfer.plan.classes) <= pixels
+    assert transfer.plan.folds == len(transfer.scenes.splits) == 2 and transfer.scenes.places_apart
+    for split in transfer.scenes.splits:
+        assert len(split.train) == len(split.val) == 1 and split.train[0] is not split.val[0]
     for index, entry in enumerate(transfer.plan.classes):
         assert entry.pixels == sum((s.read_labels(whole(s.shape)) == index).sum() for s in transfer.scenes.train)
 
@@ -151,7 +151,7 @@ def test_a_scene_in_blocks_gives_all_roles(base: Base, samples: Path, tmp_path: 
     image, labels = samples.parent / "train" / "scene_01.tif", samples.parent / "labels" / "scene_01.tif"
     (tmp_path / "one.toml").write_text(f'{text}[[scenes]]\nimage = "{image}"\nlabels = "{labels}"\n')
     transfer = _prepare(base, tmp_path / "one.toml", strategy=tiny_strategy(phases=(), patch_size=16))
-    assert not transfer.plan.held_out and transfer.plan.validation_scenes == 1
+    assert not transfer.plan.folds and transfer.plan.validation_scenes == 1
 
 
 def _keras_file(folder: Path) -> Path:

@@ -19,7 +19,7 @@ from segapp.patches.augmentation import Augmentation
 from segapp.patches.pipeline import PatchStream
 from segapp.patches.sampling import PatchSource, Sampling
 from segapp.scenes.scene import Scene
-from segapp.transfer import phases as phases_module
+from segapp.transfer import candidates as candidates_module
 from segapp.transfer.finetune import finetune
 from segapp.transfer.unlabelled import MixedStream, UnlabelledScene
 from segapp.windows import Window, whole
@@ -80,13 +80,13 @@ def test_a_class_that_labels_do_not_show_is_forgotten_without_distillation_and_k
     lost = int(np.bincount(told.ravel(), minlength=IGNORED_INDEX)[: len(NAMES)].argmax())
     data = dataset(labels=without(samples, tmp_path / "labels", [lost + 1]))
     judged: list[Scene] = []
-    count = phases_module.tile_counts
+    count = candidates_module.tile_counts
 
     def counted(network: Predictor, scenes: Sequence[Scene], classes: ClassTable) -> np.ndarray:
         judged.extend(scenes)
         return count(network, scenes, classes)
 
-    monkeypatch.setattr(phases_module, "tile_counts", counted)
+    monkeypatch.setattr(candidates_module, "tile_counts", counted)
 
     def kept(**settings: Any) -> float:
         """The share of the base's pixels of the class that still are."""
@@ -107,6 +107,7 @@ def test_a_class_that_labels_do_not_show_is_forgotten_without_distillation_and_k
                 strategy=strategy,
                 callbacks=[witness],
                 quiet=True,
+                precision="float32",  # as `told` was computed
                 **settings,
             )
         said = Predictor(TensorFlowEngine(witness.model)).class_map(scene)
