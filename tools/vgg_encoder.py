@@ -19,9 +19,9 @@ from typing import Any
 import click
 import keras
 from contestants import DATASETS, Result, shown, write_figures
-from few_shot import LABELS, PATCH, subset
 from rich.console import Console
 from rich.table import Table
+from scene_parts import subset
 
 import segapp
 from segapp.data.dataset import Dataset, read_dataset
@@ -35,7 +35,7 @@ def recipe_of(name: str, steps: int, weights: Path) -> Recipe:
     """The default recipe at a rate that VGG16, which has no normalisation of its own, bears."""
     given: dict[str, Any] = {
         "steps": steps,
-        "patch_size": PATCH,
+        "patch_size": 64,
         "average": 0.98,
         "schedule": {"name": "cosine", "rate": 1e-3, "warmup": 0.1},
     }
@@ -73,7 +73,7 @@ def main(seeds: int, steps: int, chips: int, weights: Path | None, output: Path)
         from tests.nets.vgg16_weights import fetch
 
         weights = fetch()
-    dataset = read_dataset(DATASETS / LABELS["water"])
+    dataset = read_dataset(DATASETS / "water12_water.toml")
     results: dict[str, list[Result]] = {name: [] for name in (PRETRAINED, RANDOM, PLAIN)}
     for seed in range(seeds):
         few = subset(dataset, chips, seed)
