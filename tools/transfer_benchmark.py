@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import click
 import keras
@@ -30,16 +30,14 @@ from scene_parts import cut_scenes, subset
 import segapp
 from segapp.data.dataset import Dataset, read_dataset
 from segapp.nets.precision import choose_precision
-from segapp.scenes.blocks import Block
 from segapp.training.devices import make_strategy
 from segapp.training.display import Display
 from segapp.training.recipe import read_recipe
 from segapp.transfer.base import read_base
-from segapp.transfer.candidates import Candidates, Session
+from segapp.transfer.candidates import Candidates, Session, read_json
 from segapp.transfer.selection import select
 from segapp.transfer.strategy import read_strategy
 from segapp.transfer.transfer import plan_transfer
-from segapp.windows import Window
 
 STAGED, SCRATCH, PIXEL_FOREST, SCALE_FOREST = "staged", "from scratch", "forest", "forest, scales"
 CONTESTANTS = (STAGED, SCRATCH, PIXEL_FOREST, SCALE_FOREST)
@@ -67,16 +65,6 @@ def swapped(dataset: Dataset) -> Dataset:
     return replace(dataset, members=tuple((other[role], scene) for role, scene in dataset.members))
 
 
-def halved(dataset: Dataset) -> Dataset:
-    """The upper half of each scene to train on, the lower to test on."""
-    members = []
-    for _, scene in dataset.members:
-        height, width = scene.shape
-        members.append(("train", Block(scene, Window(0, 0, height // 2, width))))
-        members.append(("test", Block(scene, Window(height // 2, 0, height - height // 2, width))))
-    return replace(dataset, members=tuple(members))
-
-
 TASKS = {
     "water-3": Task("tuning", "3 chips, new classes", "water12_water", 3),
     "water-45": Task("tuning", "45 chips, new classes", "water12_water", 45),
@@ -90,7 +78,7 @@ TASKS = {
     "landsat7-right": Task("report", "the other half of the scene", "landsat7_halves", 0, swapped),
     "beetle-160": Task("report", "160 chips, 12 bands of Sentinel-2, new classes", "barkbeetle"),
     "houston": Task("report", "48 bands of a spectrometer, a quarter of a tiny scene", "houston_quarters"),
-    "sar-halves": Task("report", "radar in dB, half of each of 9 chips", "sarflood", 0, halved),
+    "sar-swapped": Task("report", "radar in dB, 6 places", "sarflood", 0, swapped),
     "four-bands": Task("report", "45 chips, four of the base's bands, its classes", "water12_four_bands", 45),
     "worldcover-10": Task("report", "10 chips, the base's classes", "water12_transfer", 10),
     "worldcover-45": Task("report", "45 chips, the base's classes", "water12_transfer", 45),
@@ -134,7 +122,8 @@ def _staged(dataset: Dataset, folder: Path, seed: int, steps: int) -> Result:
     transfer = plan_transfer(read_base(BASE), dataset, strategy, seed=seed)
     session = Session(Display(quiet=True), make_strategy("auto"), choose_precision("auto"), seed)
     winner, record = select(transfer, folder, session)
-    made = Candidates(transfer, transfer.scenes.whole, folder, session)
+    penalties = [read_json(file)["penalty"] for file in sorted(folder.glob("fold-*/head/result.json"))]
+    made = Candidates(transfer, transfer.scenes.whole, folder, session, penalty=median(penalties))
     found = {line["phase"]: _evaluated(made.make(line["phase"]), dataset) for line in record}
     scores = {name: one.mean_iou for name, one in found.items()}
     return replace(found[winner], winner=winner, candidates=scores)

@@ -1,10 +1,11 @@
-"""The candidates of a transfer: the base, the fitted head, the network after the phases, and the one with context."""
+"""The candidates of a transfer: the base, the fitted head, the network after its phases, and both with context."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from segapp.training.display import Display
 from segapp.training.fit import fit
 from segapp.training.freezing import assign_layer_settings, freeze
 from segapp.training.run import Run, make_trainer
-from segapp.transfer.context import fit_context, join_context
+from segapp.transfer.context import ContextWeights, fit_context, join_context
 from segapp.transfer.distillation import distil, uncertainty_weights
 from segapp.transfer.guard import PseudoLabelledScene, tile_counts
 from segapp.transfer.linear_probe import fit_on_features
@@ -40,7 +41,8 @@ from segapp.transfer.transfer import Transfer
 from segapp.transfer.unlabelled import MixedStream
 
 RESULT_FILE = "result.json"
-BASE, HEAD, CONTEXT, RANDOM = "base", "head", "context", "start"
+BASE, HEAD, RANDOM = "base", "head", "start"
+_WITH_CONTEXT = "-context"
 
 
 @dataclass(frozen=True)
@@ -84,22 +86,48 @@ class Candidates:
 
     @property
     def names(self) -> list[str]:
-        """The candidates in the order in which they are made.
+        """The candidates in the order in which they are compared.
 
         Neither a base of other classes nor the network between two phases is one.
         """
-        between = {_folder_of(n, phase) for n, phase in enumerate(self.transfer.strategy.phases[:-1], start=1)}
-        steps = [step for step in self._steps() if step not in between]
-        return steps if self.transfer.plan.base_is_candidate or len(steps) == 1 else steps[1:]
+        strategy, plan = self.transfer.strategy, self.transfer.plan
+        left_out = {_folder_of(number, phase) for number, phase in enumerate(strategy.phases[:-1], start=1)}
+        names = [name for name in self._origins if name not in left_out]
+        return names if plan.base_is_candidate or len(names) == 1 else names[1:]
+
+    @cached_property
+    def _origins(self) -> dict[str, str]:
+        """What each candidate is made from, by name."""
+        strategy = self.transfer.strategy
+        last = RANDOM if strategy.head == "random" else BASE
+        origins = {last: ""}
+
+        def add(name: str, joins_context: bool) -> str:
+            origins[name] = last
+            if joins_context and self.transfer.joins_context:
+                origins[name + _WITH_CONTEXT] = name
+            return name
+
+        if strategy.head == "fitted":
+            last = add(HEAD, True)
+        for number, phase in enumerate(strategy.phases, start=1):
+            last = add(_folder_of(number, phase), number == len(strategy.phases))
+        return origins
 
     def make(self, name: str) -> Path:
-        """Make a candidate and those before it; returns its folder."""
-        before = ""
-        for step in self._steps():
-            self._make(step, before)
-            before = step
-            if step == name:
-                break
+        """Make a candidate and what it is made from; returns its folder."""
+        origin = self._origins[name]
+        if origin:
+            self.make(origin)
+        if not origin:
+            if not (self.folder / name / MODEL_FILE).exists():
+                self._write_start(name, self.random if name == RANDOM else self.copied)
+        elif name == HEAD:
+            self._fit_head()
+        elif name == origin + _WITH_CONTEXT:
+            self._join_context(name, origin)
+        else:
+            self._train(name, origin)
         return self.folder / name
 
     def counts(self, name: str) -> np.ndarray:
@@ -118,26 +146,6 @@ class Candidates:
         """The penalty of the fitted head; None where no head was fitted."""
         return self._result(HEAD).get("penalty")
 
-    def _steps(self) -> list[str]:
-        strategy = self.transfer.strategy
-        return [
-            RANDOM if strategy.head == "random" else BASE,
-            *([HEAD] if strategy.head == "fitted" else []),
-            *(_folder_of(number, phase) for number, phase in enumerate(strategy.phases, start=1)),
-            *([CONTEXT] if self.transfer.joins_context else []),
-        ]
-
-    def _make(self, step: str, before: str) -> None:
-        if step in (BASE, RANDOM):
-            if not (self.folder / step / MODEL_FILE).exists():
-                self._write_start(step, self.copied if step == BASE else self.random)
-        elif step == HEAD:
-            self._fit_head()
-        elif step == CONTEXT:
-            self._join_context(before)
-        else:
-            self._train(step, before)
-
     def _fit_head(self) -> None:
         if "penalty" in self._result(HEAD):
             return
@@ -149,15 +157,18 @@ class Candidates:
         self._write_start(HEAD, (fitted.weights, fitted.bias))
         write_json(self.folder / HEAD / RESULT_FILE, {"penalty": fitted.penalty})
 
-    def _join_context(self, before: str) -> None:
-        if (self.folder / CONTEXT / MODEL_FILE).exists():
+    def _join_context(self, name: str, network: str) -> None:
+        if (self.folder / name / MODEL_FILE).exists():
             return
+        model = load(self.folder / network)
+        write_model(self.folder / name, *join_context(model, model.spec, self._context))
+        self.session.display.say(f"context branch of {len(self._context.hidden_bias)} units joined with {network}")
+
+    @cached_property
+    def _context(self) -> ContextWeights:
         transfer, split = self.transfer, self.split
         units, balance = transfer.strategy.context, transfer.strategy.sampling.balance
-        fitted = fit_context(transfer.spec, units, split.train, split.positions, balance, self.session.seed)
-        self.session.display.say(f"context branch of {units} units fitted and joined with {before}")
-        model = load(self.folder / before)
-        write_model(self.folder / CONTEXT, *join_context(model, model.spec, fitted))
+        return fit_context(transfer.spec, units, split.train, split.positions, balance, self.session.seed)
 
     def _head_shape(self) -> tuple[int, int]:
         return int(self.start.get_layer(self.transfer.spec.head).input.shape[-1]), len(self.transfer.dataset.classes)
