@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import keras
+from typing import TYPE_CHECKING
 
 from segapp.errors import InputError
 from segapp.nets.config import serialized_objects
+
+if TYPE_CHECKING:
+    import keras
 
 _MAY_FOLLOW_HEAD = ("Activation", "Softmax", "Sigmoid")
 
 
 def find_head(path: Path, model: keras.Model, wanted: str | None) -> tuple[keras.layers.Conv2D, list[str]]:
     """The head, and the activations that follow its convolution; raises InputError naming the layer in the way."""
+    import keras
+
     layers = {layer.name: layer for layer in model.layers}
     if wanted is not None and wanted not in layers:
         raise InputError(f"{path}: has no layer '{wanted}'; its last ones are {', '.join(list(layers)[-5:])}")

@@ -65,8 +65,10 @@ class Candidate:
         return ConfusionMatrix(classes, self.counts.sum(axis=0))
 
 
-def is_significantly_better(candidate: Candidate, best: Candidate, sure: float, seed: int = 0) -> bool:
-    """Whether the candidate's accuracy and mean IoU together are higher in the share `sure` of bootstrap resamples.
+def is_significantly_better(
+    candidate: Candidate, best: Candidate, sure: float, gain: float = 0.0, seed: int = 0
+) -> bool:
+    """Whether the candidate's accuracy plus mean IoU is higher by `gain` in the share `sure` of bootstrap resamples.
 
     Tiles are resampled in pairs (Efron and Tibshirani 1993): with few tiles, or a gain made in one place only, the
     best stays where much is required. One that gives no class where the other does, since its training diverged, loses.
@@ -82,7 +84,7 @@ def is_significantly_better(candidate: Candidate, best: Candidate, sure: float, 
     for _ in range(_RESAMPLES):
         drawn = np.bincount(rng.integers(tiles, size=tiles), minlength=tiles)
         ours, theirs = (np.tensordot(drawn, c.counts, 1) for c in (candidate, best))
-        wins += _score(ours) > _score(theirs)
+        wins += _score(ours) > _score(theirs) + gain
     return wins >= sure * _RESAMPLES
 
 

@@ -122,7 +122,7 @@ def _predicted(reference: np.ndarray, right: np.ndarray) -> np.ndarray:
 @given(TILES, st.integers(0, 99))
 def test_an_equal_model_never_wins(tiles: list[list[list[int]]], seed: int) -> None:
     counts = np.array(tiles) + np.eye(3, dtype=int)
-    assert not is_significantly_better(_candidate("a", counts), _candidate("b", counts.copy()), 0.9, seed)
+    assert not is_significantly_better(_candidate("a", counts), _candidate("b", counts.copy()), 0.9, seed=seed)
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 20)), min_size=1, max_size=10), st.integers(0, 99))
@@ -131,7 +131,7 @@ def test_a_worse_model_never_wins(tiles: list[tuple[int, int]], seed: int) -> No
     right = np.array([[hits, hits + 5, hits + 9] for hits, _ in tiles])
     fewer = np.array([[lost, lost // 2, 0] for _, lost in tiles])
     better, worse = _predicted(reference, right), _predicted(reference, np.maximum(right - fewer, 0))
-    assert not is_significantly_better(_candidate("worse", worse), _candidate("better", better), 0.9, seed)
+    assert not is_significantly_better(_candidate("worse", worse), _candidate("better", better), 0.9, seed=seed)
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 99))
@@ -152,7 +152,7 @@ def test_a_gain_in_one_tile_of_many_does_not_win(tiles: int, seed: int) -> None:
     luckier[seed % tiles] = 100
     old, new = _candidate("old", _predicted(reference, right)), _candidate("new", _predicted(reference, luckier))
     assert new.scores(CLASSES).global_accuracy > old.scores(CLASSES).global_accuracy
-    assert not is_significantly_better(new, old, 0.9, seed) and is_significantly_better(new, old, 0.5, seed)
+    assert not is_significantly_better(new, old, 0.9, seed=seed) and is_significantly_better(new, old, 0.5, seed=seed)
 
 
 @given(st.integers(0, 99))
@@ -160,8 +160,16 @@ def test_a_gain_in_one_tile_of_many_does_not_win(tiles: int, seed: int) -> None:
 def test_who_wins_is_the_same_each_time(seed: int) -> None:
     rng = np.random.default_rng(seed)
     old, new = (_candidate(n, _predicted(np.full((9, 3), 50), rng.integers(20, 50, (9, 3)))) for n in ("old", "new"))
-    won = is_significantly_better(new, old, 0.9, 3)
-    assert is_significantly_better(new, old, 0.9, 3) == won and not (won and is_significantly_better(old, new, 0.9, 3))
+    won = is_significantly_better(new, old, 0.9, seed=3)
+    assert is_significantly_better(new, old, 0.9, seed=3) == won and not (
+        won and is_significantly_better(old, new, 0.9, seed=3)
+    )
+
+
+def test_a_gain_that_is_asked_for_must_be_reached() -> None:
+    old = _candidate("old", np.array([[[90, 10, 0], [10, 90, 0], [0, 0, 0]]]))
+    new = _candidate("new", np.array([[[91, 9, 0], [10, 90, 0], [0, 0, 0]]]))
+    assert is_significantly_better(new, old, 0.9) and not is_significantly_better(new, old, 0.9, gain=0.05)
 
 
 def test_a_model_that_diverged_gives_no_class_and_loses() -> None:
