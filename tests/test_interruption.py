@@ -143,7 +143,9 @@ def test_finetune_tells_the_phase_and_the_step_that_it_goes_on_from(
     arguments = ["finetune", "--base", trained, "--data", samples, "--steps", "8", "--output", output]
     code, told = _interrupted("segapp.training.fit.save_checkpoint", 2, tmp_path, arguments)
     assert code == INTERRUPTED
-    assert re.fullmatch(rf"segapp: interrupted; {output}\.partial holds step \d+ of 1-\w+; go on with --resume", told)
+    assert re.fullmatch(
+        rf"segapp: interrupted; {output}\.partial holds step \d+ of 1-[\w-]+; go on with --resume", told
+    )
 
 
 @pytest.mark.long

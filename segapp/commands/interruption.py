@@ -66,7 +66,7 @@ def saved_training(output: Path) -> str:
     checkpoints = sorted(partial.rglob(CHECKPOINT_FILE), key=lambda file: file.stat().st_mtime)
     if checkpoints:
         file = checkpoints[-1]
-        phase = "" if file.parent == partial else f" of {file.parent.name}"
+        phase = "" if file.parent == partial else f" of {file.parent.relative_to(partial).as_posix()}"
         return f"{partial} holds step {read_progress(file).step}{phase}; go on with --resume"
     if partial.exists():
         return f"{partial} holds no step yet; start again with --resume"

@@ -75,10 +75,10 @@ def read_old_keras(path: Path) -> Foreign:
         raise InputError(f"{path}: is damaged or no model of Keras ({error}); save or copy it again") from None
     with tempfile.TemporaryDirectory(prefix="segapp-") as folder:
         modern, readable = Path(folder) / f"{path.stem}.keras", Path(folder) / f"{path.stem}.h5"
+        shutil.copyfile(path, readable)
+        with h5py.File(readable, "r+", locking=False) as file:
+            file.attrs[_CONFIG] = json.dumps(config)
         try:
-            shutil.copyfile(path, readable)
-            with h5py.File(readable, "r+", locking=False) as file:
-                file.attrs[_CONFIG] = json.dumps(config)
             with warnings.catch_warnings():  # Keras warns that the format is old
                 warnings.simplefilter("ignore")
                 if build_within(lambda: keras.models.load_model(readable, compile=False), path.stat().st_size) is None:

@@ -84,6 +84,15 @@ def fingerprint(dataset: Dataset, unlabelled: Sequence[Path] = ()) -> Fingerprin
     return Fingerprint(total.hexdigest(), files[toml.resolve()] if toml else None, short)
 
 
+def contents_sha256(files: Sequence[Path]) -> str:
+    """Hash of the contents of `files` and of others that hold a part of them, whatever their names.
+
+    Raises InputError where one cannot be read.
+    """
+    parts = dict.fromkeys(part for file in files for part in _with_companions(file))
+    return hashlib.sha256("\n".join(map(_sha256, parts)).encode()).hexdigest()
+
+
 def _sha256(file: Path) -> str:
     try:
         with file.open("rb") as stream:

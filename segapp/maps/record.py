@@ -24,10 +24,16 @@ class ClassArea(Strict):
 
 
 class MapRecord(Strict):
-    """One mapped scene. `made_with` is all that decides what its pixels are, and which `server` worked them out."""
+    """One mapped scene. `made_with` is all that decides what its pixels are, and which `server` worked them out.
+
+    `scene_sha256` is over the contents of the scene's files. `files` are the map and what was made beside it, by name,
+    with their sizes in bytes; 0 while it is being made.
+    """
 
     scene: str
+    scene_sha256: str = ""
     map: str
+    files: dict[str, int] = Field(default_factory=dict)
     classes: tuple[ClassArea, ...]
     nodata_pixels: int
     made_with: dict[str, Any] = Field(default_factory=dict)
@@ -46,8 +52,11 @@ def write_record(output: Path, record: MapRecord) -> None:
 
 def read_record(output: Path) -> MapRecord | None:
     """The record of the map `output`; None where the map is not finished."""
-    if not output.exists():
-        return None
+    return read_unfinished_record(output) if output.exists() else None
+
+
+def read_unfinished_record(output: Path) -> MapRecord | None:
+    """The record of the map `output`, which may still be missing; None where there is no record."""
     try:
         return MapRecord.model_validate_json(record_file(output).read_text("utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 from segapp.errors import InputError
 from segapp.maps.record import MapRecord
@@ -29,7 +30,7 @@ def map_on_cluster(
         raise InputError(f"{address}: no Dask scheduler answers there ({error}); check the address") from None
     with client:
         scenes = {
-            client.submit(job.run, file.resolve(), target.resolve(), key=f"segapp-{target}", pure=False): file
+            client.submit(job.run, file.resolve(), target.resolve(), key=f"segapp-{uuid4()}"): file
             for file, target in todo
         }
         for future in as_completed(scenes):

@@ -23,6 +23,7 @@ from segapp.maps.writers import MapWriter, open_writer
 from segapp.model.model_scene import open_for_model
 from segapp.model.model_spec import ModelSpec
 from segapp.prediction.area import Area, area_of
+from segapp.prediction.outputs import files_made, polygons_file, scene_sha256
 from segapp.prediction.settings import MapSettings
 from segapp.scenes.band_files import Source, files_of
 from segapp.scenes.blocks import Block
@@ -49,6 +50,7 @@ def map_scene(
         raise InputError(f"{output}: probabilities go to one file; ask for them as uint8 or as float32, not both")
     if settings.polygons and output.suffix.lower() not in (".tif", ".tiff"):
         raise InputError(f"{output}: polygons are made of GeoTIFF maps; give a --output that ends in .tif")
+    before = scene_sha256(file)
     opened = open_for_model(file, spec, settings.rules)
     area = area_of(opened, settings.window, settings.aoi)
     usual = np.array(spec.normalization.mean), np.array(spec.normalization.std)
@@ -83,14 +85,20 @@ def map_scene(
                 raise InputError(f"{file}: holds no valid pixel to map; check nodata, the bands and the area")
             for writer in writers.values():
                 writer.close()
-            if settings.polygons:
-                target = output.with_suffix(f".{settings.polygons}")
-                write_polygons(writers["classes"].temporary, target, spec.classes, settings.minimum_pixels)
-                stack.callback(target.unlink, missing_ok=True)
+            if scene_sha256(file) != before:
+                raise InputError(f"{file}: has changed while it was read; map it again when it is complete")
             notes += [f"{file}: {remark}" for remark in scene.remarks]
             record = _record_of(file, output, spec, counts, hectares, made_with, notes)
-            write_record(output, record)  # before the map has its name: one without a record is somebody else's
+            sizes = {path.name: 0 for path in files_made(output, settings) if path != record_file(output)}
+            sizes |= {writer.file.name: writer.temporary.stat().st_size for writer in writers.values()}
+            record = record.model_copy(update={"scene_sha256": before, "files": sizes})
+            write_record(output, record)  # before any file has its name: one without a record is somebody else's
             stack.callback(record_file(output).unlink, missing_ok=True)
+            if settings.polygons:
+                target = polygons_file(output, settings)
+                write_polygons(writers["classes"].temporary, target, spec.classes, settings.minimum_pixels)
+                stack.callback(target.unlink, missing_ok=True)
+                write_record(output, record.model_copy(update={"files": sizes | {target.name: target.stat().st_size}}))
             for writer in writers.values():
                 writer.deliver()
             stack.pop_all()

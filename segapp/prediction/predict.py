@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,15 +14,16 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from segapp import terminal
 from segapp.client.endpoint import ServerSettings
+from segapp.data.fingerprint import contents_sha256
 from segapp.errors import InputError
 from segapp.inference.settings import RunSettings
-from segapp.maps.record import MapRecord, read_record
+from segapp.maps.record import MapRecord
 from segapp.model.bundle import read_spec
 from segapp.prediction.inputs import find_scenes, group_by_bands
 from segapp.prediction.job import Advance, Job
-from segapp.prediction.outputs import outputs_of
+from segapp.prediction.outputs import finished_maps, outputs_of
 from segapp.prediction.settings import MapSettings
-from segapp.scenes.band_files import BandFiles, Source, files_of
+from segapp.scenes.band_files import BandFiles, Source
 
 if TYPE_CHECKING:
     from segapp.client.client import ServedModel
@@ -69,6 +71,8 @@ def predict(
     """
     output = Path(output)
     settings, run = settings or MapSettings(), run or RunSettings()
+    if settings.aoi and dask:  # workers run elsewhere
+        settings = settings.model_copy(update={"aoi": settings.aoi.resolve()})
     found = find_scenes([scenes] if isinstance(scenes, str | Path) else scenes)
     console = terminal.console(stderr=True, quiet=quiet)
     source, spec, run, made_with = _source(model, run, server or ServerSettings(), console)
@@ -78,13 +82,13 @@ def predict(
     maps = outputs_of(files, output)
     single = maps == [output]
     made_with |= settings.model_dump(mode="json")
-    done: dict[Source, MapRecord] = {}
-    _keep_scenes(files, maps)
-    for file, target in zip(files, maps, strict=True):
-        record = _finished(target, made_with, resume)
-        if record:
-            done[file] = record
-            console.print(f"{file}: is mapped already", markup=False, soft_wrap=True)
+    if settings.rules and settings.rules.nodata is not None:
+        made_with["rules"]["nodata"] = str(settings.rules.nodata)  # JSON has no NaN
+    if settings.aoi and settings.aoi.is_file():
+        made_with["aoi"] = contents_sha256([settings.aoi])
+    done = finished_maps(files, maps, settings, made_with, resume)
+    for file in done:
+        console.print(f"{file}: is mapped already", markup=False, soft_wrap=True)
     todo = [(file, target) for file, target in zip(files, maps, strict=True) if file not in done]
     if not single:
         _make_folder(output)
@@ -122,43 +126,20 @@ def _source(
         from segapp.inference.loading import resolved
 
         run = resolved(run)  # here, so that all workers of a cluster compute in one precision
-        return Path(model), spec, run, {"weights": spec.weights.sha256, **asdict(run)}
+        return Path(model), spec, run, {**_identity(spec), **asdict(run)}
     endpoint = parse_endpoint(str(model))
     run.check_for_server()
     from segapp.client.client import find_served
 
     served = find_served(endpoint, server, lambda line: console.print(line, markup=False, soft_wrap=True))
     spec = served.description.model
-    made_with = {"weights": spec.weights.sha256, **asdict(run), "engine": "server", "precision": None}
+    made_with = {**_identity(spec), **asdict(run), "engine": "server", "precision": None}
     return served, spec, run, {**made_with, "server": str(served.endpoint)}
 
 
-def _keep_scenes(files: Sequence[Source], maps: Sequence[Path]) -> None:
-    """Raises InputError where a map would be written over a scene."""
-    scenes = {file.resolve() for source in files for file in files_of(source)}
-    for target in maps:
-        if target.exists() and target.resolve() in scenes:
-            raise InputError(f"{target}: is a scene itself, and a map would replace it; give another --output")
-
-
-def _finished(target: Path, made_with: Mapping[str, Any], resume: bool) -> MapRecord | None:
-    """The record of a map that an earlier run with the same settings finished; None where there is no map yet.
-
-    Raises InputError where a map is in the way.
-    """
-    if not target.exists():
-        return None
-    if not resume:
-        raise InputError(f"{target}: exists already; remove it, give another --output, or go on with --resume")
-    record = read_record(target)
-    if record is None:
-        raise InputError(f"{target}: is no map that segapp finished; remove it, or give another --output")
-    # Which server did the work does not change the map.
-    before, now = ({**made, "server": None} for made in (record.made_with, made_with))
-    if before != now:
-        changed = ", ".join(key for key, value in now.items() if before.get(key) != value)
-        raise InputError(f"{target}: was made with another {changed}; remove it, or give another --output")
-    return record
+def _identity(spec: ModelSpec) -> dict[str, str]:
+    """What tells a model from others: its weights, and all else that model.json says."""
+    return {"weights": spec.weights.sha256, "model": hashlib.sha256(spec.model_dump_json().encode()).hexdigest()}
 
 
 def _make_folder(folder: Path) -> None:
