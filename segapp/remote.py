@@ -44,7 +44,7 @@ def fetched(address: str) -> Path:
     Raises InputError where there is nothing to copy, or nothing to reach the place with.
     """
     gfile = file_system(address)
-    with told(address):
+    with remote_errors(address):
         whole = f"{address}/model.json" if gfile.isdir(address) else address
         if not gfile.exists(whole):
             raise InputError(f"{address}: is no model directory or file, or cannot be reached; check the address")
@@ -72,7 +72,7 @@ def reads_remote(parameter: str) -> Callable[[Function], Function]:
     @contextmanager
     def copied(address: str, arguments: dict[str, Any]) -> Iterator[str]:
         arguments[parameter] = copy = fetched(address)
-        with told(address, copy):
+        with remote_errors(address, copy):
             yield address
 
     return where_remote(parameter, copied)
@@ -176,7 +176,7 @@ def state_of(file: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def told(address: str, copy: Path | None = None) -> Iterator[None]:
+def remote_errors(address: str, copy: Path | None = None) -> Iterator[None]:
     """Errors of the place become InputError, and messages call `copy` what it is a copy of."""
     import tensorflow as tf
 

@@ -1,6 +1,6 @@
 """The forum user's proof of concept: a base brought to the data and classes that it was trained on.
 
-    python tools/reproduce_forum.py [--seeds 3] [--steps 60 --steps 300] [--contestant forum ...] [--output build/forum]
+    python tools/reproduce_forum.py [--seeds 3] [--steps 60 --steps 300] [--method forum ...] [--output build/forum]
 
 Contestants take equal steps of 8 patches of 128 pixels (`head` takes none) and are scored on the base's own test
 places: the forum recipe to the letter, the same with frozen layers, `head`, `full`, `staged`, and from scratch; beside
@@ -139,7 +139,7 @@ def plot(
 @click.command()
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--steps", multiple=True, type=int, default=(60, 300), show_default=True)
-@click.option("--contestant", "contestants", type=click.Choice(CONTESTANTS), multiple=True, default=CONTESTANTS)
+@click.option("--method", "contestants", type=click.Choice(CONTESTANTS), multiple=True, default=CONTESTANTS)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("build/forum"), show_default=True)
 def main(seeds: int, steps: tuple[int, ...], contestants: tuple[str, ...], output: Path) -> None:
     """Run what is missing, print the tables, draw the plot and write figures.json."""

@@ -159,7 +159,7 @@ def table_of(half: str, results: dict[str, dict[str, list[Result]]]) -> Table:
 @click.option("--steps", default=300, show_default=True)
 @click.option("--half", "halves", type=click.Choice(["tuning", "report"]), multiple=True, default=["tuning", "report"])
 @click.option("--task", "tasks", type=click.Choice(list(TASKS)), multiple=True)
-@click.option("--contestant", "contestants", type=click.Choice(CONTESTANTS), multiple=True, default=CONTESTANTS)
+@click.option("--method", "contestants", type=click.Choice(CONTESTANTS), multiple=True, default=CONTESTANTS)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("build/transfer_benchmark"), show_default=True)
 def main(
     seeds: int,

@@ -72,8 +72,8 @@ def find_served(
 ) -> ServedModel:
     """Ask a server what it serves at `endpoint`.
 
-    Where `endpoint` has no version, the one that answers is kept: a map is never made with two. `say` is told when the
-    server has to be waited for. Raises InputError where it does not answer, or not as `segapp export` taught it.
+    Where `endpoint` has no version, the one that answers is kept: a map is never made with two. `say` is called when
+    the server has to be waited for. Raises InputError where it does not answer, or not as `segapp export` taught it.
     """
     transport = _connect(endpoint, settings, _LARGEST_DESCRIPTION)
 

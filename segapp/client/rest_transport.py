@@ -34,7 +34,7 @@ _CODES = {
 class RestTransport:
     """A `Transport` over HTTP, whose answers have at most `largest` bytes.
 
-    `deadline` is how many seconds the server may be silent. No proxy is used and no redirection followed.
+    `deadline` is how many seconds the server may send nothing. No proxy is used and no redirection followed.
     """
 
     in_flight = 2

@@ -19,7 +19,7 @@ def with_retries(
 ) -> Answer:
     """The answer of `request`, which is tried again while it raises UNAVAILABLE, for `patience` seconds.
 
-    `say` is told the first time. Pauses double from 0.2 s to 5 s and are drawn at random up to that, so that the
+    `say` is called the first time. Pauses double from 0.2 s to 5 s and are drawn at random up to that, so that the
     requests of many callers do not come back together ("full jitter", Brooker, "Exponential Backoff And Jitter", AWS
     Architecture Blog, 2015). Raises what `request` raises otherwise, and its last error when patience is over.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from segapp.commands.interruption import saved_training, told_by
+from segapp.commands.interruption import reporting_interruption, saved_training
 from segapp.commands.options import (
     FILE,
     import_tensorflow,
@@ -97,7 +97,7 @@ def finetune(
         print_plan(plan, results_console(json_file))
         write_results(json_file, plan.model_dump(mode="json"))
         return
-    with told_by(lambda: saved_training(output)):
+    with reporting_interruption(lambda: saved_training(output)):
         model = run(base, dataset, output, command=" ".join(["segapp", *sys.argv[1:]]), **matching, **settings)
         made = {key: model.spec.provenance[key] for key in ("winner", "phases")}
         write_results(json_file, {"model": str(output), "scores": model.spec.scores, **made})

@@ -42,15 +42,15 @@ def termination_interrupts() -> Iterator[None]:
 
 
 @contextmanager
-def told_by(what_was_saved: Callable[[], str]) -> Iterator[None]:
+def reporting_interruption(what_was_saved: Callable[[], str]) -> Iterator[None]:
     """An interruption that passes says `what_was_saved`; any other says that nothing was written."""
     try:
         yield
     except KeyboardInterrupt as interruption:
-        told = "what was done is kept; go on with --resume"
+        message = "what was done is kept; go on with --resume"
         with suppress(KeyboardInterrupt):  # somebody is impatient
-            told = what_was_saved()
-        interruption.args = (told,)
+            message = what_was_saved()
+        interruption.args = (message,)
         raise
 
 

@@ -40,12 +40,12 @@ _RUN_OPTIONS = (
 
 def json_option(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The option `--json`, given to the command as `json_file`; `what` is written to it with `write_results`."""
-    told = f"Write {what} as JSON to this file; to - for standard output, and then no tables."
-    return click.option("--json", "json_file", type=FILE, metavar="FILE", help=told)
+    text = f"Write {what} as JSON to this file; to - for standard output, and then no tables."
+    return click.option("--json", "json_file", type=FILE, metavar="FILE", help=text)
 
 
 def results_console(json_file: Path | None, quiet: bool = False) -> Console:
-    """What a command prints its results with; silent where standard output belongs to JSON."""
+    """What a command prints its results with; quiet where standard output belongs to JSON."""
     from segapp.terminal import console
 
     return console(quiet=quiet or json_file == STDOUT)

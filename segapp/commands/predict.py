@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segapp.commands.interruption import saved_maps, told_by
+from segapp.commands.interruption import reporting_interruption, saved_maps
 from segapp.commands.options import (
     FILE,
     band_choice,
@@ -160,7 +160,7 @@ def predict(
         share = disagreement(model, files[0], settings, run)
         click.echo(f"{files[0]}: {share:.4%} of pixels get another class than by TensorFlow in float32", err=True)
     server = ServerSettings(deadline, patience)
-    with told_by(lambda: saved_maps(files, output)):
+    with reporting_interruption(lambda: saved_maps(files, output)):
         maps = make_maps(source, files, output, settings, run, server=server, resume=resume, dask=dask, quiet=quiet)
         if maps.records:
             print_summary(maps.records, results_console(json_file, quiet))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segapp.commands.interruption import saved_training, told_by
+from segapp.commands.interruption import reporting_interruption, saved_training
 from segapp.commands.options import (
     FILE,
     band_choice,
@@ -123,6 +123,6 @@ def train(
     import_tensorflow()
     from segapp.training.train import train as run
 
-    with told_by(lambda: saved_training(output)):
+    with reporting_interruption(lambda: saved_training(output)):
         model = run(dataset, output, recipe=chosen, command=" ".join(["segapp", *sys.argv[1:]]), **settings)
         write_results(json_file, {"model": str(output), "scores": model.spec.scores})

@@ -44,7 +44,7 @@ def convert(
     """Bring a pretrained network over into the new model directory `output`; returns it as `segapp.load` does.
 
     `source` is a ``.keras`` or ``.h5`` model of Keras, an ``.onnx`` file, the ``weights.h5`` of MATLAB's
-    `exportNetworkToTensorFlow`, or the ``.safetensors`` of a segmentation_models.pytorch U-Net. What no such file tells
+    `exportNetworkToTensorFlow`, or the ``.safetensors`` of a segmentation_models.pytorch U-Net. What no such file says
     is given: the names of the `bands` in the network's order, the `classes` (a CSV file, or a table) in its order,
     `scale` and `unit` of what it takes (count * scale), and, where the file does not hold them, `mean` and `std` of the
     bands in that unit. `head_layer` names the classifier where it is not the last layer with weights.
@@ -72,9 +72,9 @@ def convert(
     )
     unit = unit or ("digital number" if scale == 1 else "reflectance")
     takes = [Band(name=name, wavelength_nm=known_wavelength(name), scale=scale, unit=unit) for name in bands]
-    told, weights = _describe(output.name, foreign, base)
+    described, weights = _describe(output.name, foreign, base)
     given = {"bands": takes, "classes": table, "normalization": normalization}
-    spec = validate(ModelSpec, {**told, **given}, str(source))
+    spec = validate(ModelSpec, {**described, **given}, str(source))
     model = spec.build()
     for name, values in weights.items():
         model.get_layer(name).set_weights(values)
@@ -98,8 +98,8 @@ def check_paths(source: Path, output: Path) -> None:
         raise InputError(f"{source}: no such file; check the path")
     if source.is_dir():
         inside = next((name for name in ("weights.h5", "saved_model.pb") if (source / name).exists()), None)
-        told = f"give {source / inside}" if inside == "weights.h5" else f"give a file, {_SUFFIXES}"
-        raise InputError(f"{source}: is a folder; {told}")
+        needed = f"give {source / inside}" if inside == "weights.h5" else f"give a file, {_SUFFIXES}"
+        raise InputError(f"{source}: is a folder; {needed}")
     suffix = source.suffix.lower()
     if suffix in _PICKLES:
         raise InputError(
@@ -147,7 +147,7 @@ def _require_one_each(source: Path, what: str, given: Sequence[str], wanted: int
 
 
 def _describe(name: str, foreign: Foreign, base: Base) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
-    """What the file tells of the model, and the weights of its layers: segapp's U-Net where that computes the same."""
+    """What the file says of the model, and the weights of its layers: segapp's U-Net where that computes the same."""
     from segapp.conversion.unet_graph import as_unet
 
     own = as_unet(base.model, base.spec.head)
@@ -163,7 +163,7 @@ def _describe(name: str, foreign: Foreign, base: Base) -> tuple[dict[str, Any], 
 
 
 def _check(source: Path, foreign: Foreign, model: keras.Model, spec: ModelSpec, head_layer: str | None) -> str:
-    """Compare `model` with the original on made-up patches, and say what was compared.
+    """Compare `model` with the original on synthetic patches, and say what was compared.
 
     Raises InputError where the original does not end in probabilities or logits of exclusive classes, or they differ.
     """

@@ -15,7 +15,7 @@ _MATLAB_NETWORKS = ("DAGNetwork", "SeriesNetwork", "dlnetwork", "LayerGraph")
 
 
 def refuse_mat(path: Path) -> NoReturn:
-    """A MAT file is no base, but where it holds a network of MATLAB's, there is a way; tells by the class names."""
+    """A MAT file is no base, but where it holds a network of MATLAB's, there is a way; known by the class names."""
     try:
         if h5py.is_hdf5(path):
             with h5py.File(path, "r", locking=False) as file:

@@ -1,7 +1,7 @@
 """The `weights.h5` that MATLAB's `exportNetworkToTensorFlow` writes of a `unetLayers` network.
 
 Each layer is an HDF5 group with the attributes Name and NumVars, each of its arrays a dataset with the attributes Name,
-WeightNum and Shape, in Keras' order of axes. Which layers there are is told by their names alone; the `model.py` that
+WeightNum and Shape, in Keras' order of axes. Which layers there are is known by their names alone; the `model.py` that
 comes with the file is never run.
 """
 
@@ -87,7 +87,7 @@ def _text(value: Any) -> str:
 
 
 def _normalization(layers: _Layers) -> Normalization | None:
-    """What the image input layer does to the bands, taken out of `layers`; ValueError where that is not told."""
+    """What the image input layer does to the bands, taken out of `layers`; ValueError where that is not given."""
     for name, arrays in list(layers.items()):
         if {"min", "max"} & arrays.keys():
             raise ValueError(f"'{name}' rescales by minimum and maximum, to an unknown range")

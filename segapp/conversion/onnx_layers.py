@@ -204,7 +204,7 @@ class _Translation:
     def pooling(self, node: onnx.NodeProto, settings: dict[str, Any], inputs: list[_Map | None]) -> _Map:
         x = _image(inputs)
         if settings.get("ceil_mode") or len(node.output) > 1 or set(settings.get("dilations", (1, 1))) != {1}:
-            raise ValueError("it rounds up, is dilated, or tells where its maxima are")
+            raise ValueError("it rounds up, is dilated, or also gives the places of its maxima")
         size, strides = tuple(settings["kernel_shape"]), tuple(settings.get("strides", (1, 1)))
         pads = read_pads(settings, list(size), strides)
         kind, tensor = layers.MaxPooling2D, x.tensor

@@ -31,7 +31,7 @@ def unlike(scenes: Sequence[Scene], bands: Sequence[Band], mean: np.ndarray, std
     means = [(scene, found) for scene in chosen if (found := _middle_mean(scene)) is not None]
     if not means:
         return None
-    if (std == 1).all():  # the network only centres its bands, and nothing tells their spread
+    if (std == 1).all():  # the network only centres its bands, and their spread is unknown
         std = np.maximum(np.abs(mean), 1e-6)
     found = np.mean([values for _, values in means], axis=0)
     far = (np.abs(found - mean) > _FAR * std) | ((mean > 0) & (found < mean / _FACTOR))

@@ -295,8 +295,8 @@ def _scenes_of(entry: SceneFiles, toml: Path) -> Iterator[tuple[str, list[Path]]
 def _one_file(pattern: str, toml: Path) -> Path:
     found = _matches(pattern, toml)
     if len(found) != 1:
-        told = f"{len(found)} files ({', '.join(f.name for f in found[:3])}, ...)" if found else "no file"
-        raise InputError(f"{toml}: '{pattern}' matches {told}, but one is needed; check the path")
+        matched = f"{len(found)} files ({', '.join(f.name for f in found[:3])}, ...)" if found else "no file"
+        raise InputError(f"{toml}: '{pattern}' matches {matched}, but one is needed; check the path")
     return found[0]
 
 

@@ -286,7 +286,7 @@ def _role_warnings(roles: Iterable[RoleSummary]) -> list[str]:
     warnings = []
     by_role = {summary.role: summary for summary in roles}
     if "val" not in by_role:
-        warnings.append("no scene has the role val: nothing tells when to stop training")
+        warnings.append("no scene has the role val: nothing shows when to stop training")
     for role, summary in by_role.items():
         empty = [c.name for c in summary.classes if c.pixels == 0]
         if empty:

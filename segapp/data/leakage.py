@@ -59,7 +59,7 @@ def _shared_ground(dataset: Dataset) -> list[str]:
 
 
 def _footprint(scene: RasterScene) -> shapely.Polygon | None:
-    """The outline of a scene in degrees of longitude and latitude; None where nothing tells it."""
+    """The outline of a scene in degrees of longitude and latitude; None where it is unknown."""
     place = scene.georeference
     if place is None or place.crs is None:
         return None

@@ -121,7 +121,7 @@ class Predictor:
 
         read = read_ahead(scene, pieces)
         in_flight = self._engine.in_flight
-        yield from map(mapped, read) if in_flight == 1 else at_once(in_flight, mapped, read)
+        yield from map(mapped, read) if in_flight == 1 else in_parallel(in_flight, mapped, read)
 
     def _padded(self, pixels: np.ndarray) -> np.ndarray:
         """With sides that divide by the stride, filled with NaN."""
@@ -167,7 +167,7 @@ def read_ahead(
                 pixels.cancel()
 
 
-def at_once(number: int, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def in_parallel(number: int, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`function` of each item, in order; while one is waited for, `number` are worked on in threads.
 
     Where the results are no longer wanted, as after an error, those on the way are not waited for.

@@ -15,7 +15,7 @@ from segapp.configuration import Strict, write_json
 
 
 class ClassArea(Strict):
-    """The pixels that a map gives to a class, and their area in hectares where the CRS tells it."""
+    """The pixels that a map gives to a class, and their area in hectares where the CRS gives it."""
 
     id: int
     name: str
@@ -64,7 +64,7 @@ def read_unfinished_record(output: Path) -> MapRecord | None:
 
 
 def print_summary(records: Sequence[MapRecord], console: Console) -> None:
-    """A row for each scene and a column for each class: hectares where all scenes tell them, else pixels."""
+    """A row for each scene and a column for each class: hectares where all scenes have them, else pixels."""
     names = list(dict.fromkeys(entry.name for record in records for entry in record.classes))
     in_hectares = all(entry.hectares is not None for record in records for entry in record.classes)
     table = Table(title=f"Area by class in {'hectares' if in_hectares else 'pixels'}")

@@ -58,7 +58,7 @@ def open_writer(
     cog: bool = False,
     control_points: ControlPoints | None = None,
 ) -> MapWriter:
-    """A writer of `layer` for a map of `shape` (H, W) pixels; the suffix of `file` tells the kind.
+    """A writer of `layer` for a map of `shape` (H, W) pixels; the suffix of `file` gives the kind.
 
     .tif and .tiff are GeoTIFF with `georeference` or `control_points` and `tags`, Cloud Optimized with `cog`; .npy and
     .mat are arrays; .png is a picture of classes with their ids as palette indexes. Raises InputError when the suffix

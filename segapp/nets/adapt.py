@@ -15,7 +15,7 @@ from segapp.nets.graph import calls
 
 BandFill = Literal["zero", "mean", "discriminants"]
 _RIDGE = 0.01
-"""Of the bands' mean size: bands that go together closely would else be told apart by their noise."""
+"""Of the bands' mean size: bands that go together closely would else differ by their noise alone."""
 
 # What treats each band by itself and keeps 0, a band at its mean, at 0; by class name, as in `segapp.nets.graph`.
 _PER_BAND = {"InputLayer", "Normalization", "NanToNum", "Cast", "Identity", "ZeroPadding2D", "Cropping2D"}

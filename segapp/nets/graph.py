@@ -1,7 +1,7 @@
 """A network's graph, read: which block each layer belongs to, what an image's sides must divide by, how far it looks.
 
 Receptive fields follow the index arithmetic of Araujo, Norris and Sim, "Computing receptive fields of convolutional
-neural networks" (Distill, 2019), carried to transposed convolutions and to graphs with skips.
+neural networks" (Distill, 2019), extended to transposed convolutions and to graphs with skips.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ARRAY_SUFFIXES = frozenset({".mat", ".h5", ".hdf5", ".he5", ".npy", ".npz"})
 _RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".j2k", ".img", ".vrt", ".dat", ".bil", ".bip", ".bsq"})
 IMAGE_SUFFIXES = _RASTER_SUFFIXES | _ARRAY_SUFFIXES | PICTURE_SUFFIXES
-"""By these a folder's images are told from what lies beside them; a file that is named may have any suffix."""
+"""By these a folder's images are distinguished from other files; a file that is named may have any suffix."""
 
 
 def find_scenes(sources: Sequence[str | Path | BandFiles]) -> list[Source]:

@@ -43,7 +43,7 @@ def map_scene(
 ) -> MapRecord:
     """Map the scene in a file, or in one file a band, to `output`, whose suffix is the format, with a record beside it.
 
-    `advance` is told after each piece how many of how many pixels are done. Files get their names when all are whole;
+    `advance` is called after each piece with the pixels done and their total. Files get their names when all are whole;
     an error on the way leaves nothing. Raises InputError where scene, area or output are not fit, or no pixel is valid.
     """
     if {"probabilities", "probabilities-float32"} <= set(settings.layers):

@@ -138,7 +138,7 @@ def _source(
 
 
 def _identity(spec: ModelSpec) -> dict[str, str]:
-    """What tells a model from others: its weights, and all else that model.json says."""
+    """What identifies a model: its weights, and all else that model.json says."""
     return {"weights": spec.weights.sha256, "model": hashlib.sha256(spec.model_dump_json().encode()).hexdigest()}
 
 

@@ -1,4 +1,4 @@
-"""The layout that all charts of a report share; the style sheet of the page sets text and line colours."""
+"""The layout that all charts of a report share; the CSS of the page sets text and line colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// Draw the charts. For printing they get the width of the paper; the style sheet sets the colours.
+// Draw the charts. For printing they get the width of the paper; the CSS sets the colours.
 (() => {
   "use strict";
   const charts = JSON.parse(document.getElementById("charts").textContent);

@@ -1,4 +1,4 @@
-"""Render the page: template, style sheet, script and plotly's script in one file."""
+"""Render the page: template, CSS, script and plotly's script in one file."""
 
 from __future__ import annotations
 

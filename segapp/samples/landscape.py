@@ -1,4 +1,4 @@
-"""Made-up multispectral landscapes: the ground, and what a sensor makes of it.
+"""Synthetic multispectral landscapes: the ground, and what a sensor makes of it.
 
 Ground is drawn on a grid three times finer than the pixels and averaged down, so that edges are mixed pixels. Several
 surfaces belong to more than one class by their spectrum alone (a ploughed field and bare ground, a meadow and a young

@@ -245,8 +245,8 @@ def _scaling(dataset: Any) -> tuple[Scaling, ...]:
 def _alpha_of(dataset: Any) -> int | None:
     """The band that is alpha by its colour interpretation.
 
-    GDAL calls the fourth band of 8-bit files alpha unless told otherwise, also where it is near infrared. There its
-    values decide, in samples of the image.
+    GDAL calls the fourth band of 8-bit files alpha unless its creator says otherwise, also where it is near infrared.
+    There its values decide, in samples of the image.
     """
     colors = colors_of(dataset)
     if ColorInterp.alpha not in colors or dataset.count == 1:

@@ -54,7 +54,7 @@ MAT_ERRORS = (
 
 
 def open_mat(path: Path, variable: str | None, layout: Layout | None) -> Raster:
-    """One numeric array of a MAT file, in MATLAB's order of axes; the file's signature tells its version.
+    """One numeric array of a MAT file, in MATLAB's order of axes; the file's signature gives its version.
 
     Up to version 7 the array is decoded as a whole at the first read, in version 7.3 it is read by window.
     Raises InputError when the file cannot be read or the variable is no image.
@@ -201,7 +201,7 @@ def _with_fields(group: h5py.Group, inside: str = "") -> Iterator[tuple[str, h5p
 
 
 def _described(item: h5py.Group | h5py.Dataset, reverse: bool) -> Variable:
-    """The variable that `item` stores: MATLAB counts axes the other way round, and its class tells what it is."""
+    """The variable that `item` stores: MATLAB counts axes the other way round, and its class says what it is."""
     kind = item.attrs.get("MATLAB_class")
     shape = item.shape or () if isinstance(item, h5py.Dataset) else ()
     if kind is None and isinstance(item, h5py.Dataset):

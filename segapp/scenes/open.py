@@ -30,7 +30,7 @@ longer, and so would whoever reads it to its end."""
 def open_raster(
     path: Path, *, variable: str | None = None, layout: Layout | None = None, indexed: bool = False
 ) -> Raster:
-    """Open `path` for reading by window; the suffix tells the format, and rasterio opens all that is not an array.
+    """Open `path` for reading by window; the suffix gives the format, and rasterio opens all that is not an array.
 
     `variable` names the array in a file that holds several (MAT, HDF5, NPZ), `layout` the order of its axes where its
     shape does not tell. `indexed` reads a palette image as the indexes, as masks want it, not as colours.

@@ -89,7 +89,7 @@ def _copy(source: RasterioRaster, copy: Path) -> None:
     size = height * line * count
     if shutil.disk_usage(copy.parent).free < size:
         raise OSError(f"{size >> 20} MiB are needed")
-    with copy.open("wb") as probe:  # a limit on the size of files is told here in one line, by GDAL in many
+    with copy.open("wb") as probe:  # a limit on the size of files is reported here in one line, by GDAL in many
         probe.truncate(size)
     side = next(side for side in (256, 128, 64) if side * line <= _CHUNK_BYTES or side == 64)
     # Taller strips are too large to stay in the cache from one chunk to the next: a chunk is a strip.
@@ -107,7 +107,7 @@ def _copy(source: RasterioRaster, copy: Path) -> None:
                 target.write(source.read(window, [band])[..., 0], band + 1, window=place)
             if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
                 target.write_mask(source.valid(window, [0]), window=place)
-    if copy.stat().st_size < size:  # not every failed write is told
+    if copy.stat().st_size < size:  # not every failed write is reported
         raise OSError("no space left")
 
 

@@ -82,8 +82,8 @@ class ImageRules(Strict):
             lists = {"bands": self.bands, **lists}
         lengths = {key: len(value) for key, value in lists.items()}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{length} {key}" for key, length in lengths.items())
-            raise ValueError(f"one entry a band is needed, found {told}")
+            found = ", ".join(f"{length} {key}" for key, length in lengths.items())
+            raise ValueError(f"one entry a band is needed, found {found}")
         for key in ("bands", "names"):
             twice = [v for v in lists.get(key, ()) if lists[key].count(v) > 1]
             if twice:

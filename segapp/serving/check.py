@@ -36,7 +36,7 @@ class DisagreementError(Exception):
 def check_in_fresh_process(saved_model: Path, model: Path, patches: Path | None = None) -> float:
     """The largest difference of a probability from the Keras model's, found by another process on the CPU.
 
-    `patches` is an NPZ file of images (N, H, W, C) to compare in addition to made-up ones. Raises DisagreementError.
+    `patches` is an NPZ file of images (N, H, W, C) to compare in addition to synthetic ones. Raises DisagreementError.
     """
     arguments = [str(path) for path in (saved_model, model, patches) if path is not None]
     # A GPU belongs to the asking process, and rounds in other ways.

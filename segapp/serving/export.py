@@ -44,7 +44,7 @@ def export(
 
     "savedmodel" writes a version for TensorFlow Serving with the signatures of `segapp.serving.signatures`: `output` is
     the version, as in serving/unet6/1, or with `next` the folder of versions, in which it takes the next number. The
-    version appears when it is whole and a fresh process has found that it answers as the Keras model does, on made-up
+    version appears when it is whole and a fresh process has found that it answers as the Keras model does, on synthetic
     images and on some of the scenes of the dataset.toml `data`. Templates of a server's configuration are put beside
     the versions where they are missing. `counts` is the sensor's type of number, and `nodata` the count for no data: a
     number, "usual" (`USUAL_NODATA`), or "none" where every count is data.
@@ -123,7 +123,7 @@ def check_export(model: Path, output: Path, *, next: bool, format: Format, count
 def write_saved_model(folder: Path, model: keras.Model, description: Description, model_file: Path) -> None:
     """Write a SavedModel with the signatures of `segapp.serving.signatures` and `model_file` as its asset.
 
-    The reloaded object tells frozen variables from others: `trainable_variables`, `non_trainable_variables`.
+    The reloaded object separates frozen variables from others: `trainable_variables`, `non_trainable_variables`.
     """
     import tensorflow as tf
 

@@ -45,7 +45,7 @@ def export_format(model: Path, output: Path, format: Format) -> None:
     (N, H, W, K) float32 in the order of the classes. N, H and W are open, H and W a multiple of what the network pools
     by; of a LiteRT interpreter they are set with ``resize_tensor_input``, and its tensors bear LiteRT's own names.
 
-    What was written is run in its own runtime on made-up patches and compared with the Keras model; it gets its name
+    What was written is run in its own runtime on synthetic patches and compared with the Keras model; it gets its name
     when it is whole and within `LARGEST_DIFFERENCE`. Raises InputError when that is exceeded, when `output` exists or
     has another suffix, when the runtime is not installed, and when the network cannot be written so.
     """

@@ -1,4 +1,4 @@
-"""Pixels on which a served model is tried and warmed up: made up, as counts, and real."""
+"""Pixels on which a served model is tried and warmed up: synthetic, as counts, and real."""
 
 from __future__ import annotations
 

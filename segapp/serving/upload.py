@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segapp.errors import InputError
-from segapp.remote import Function, file_system, state_of, told, upload, where_remote
+from segapp.remote import Function, file_system, remote_errors, state_of, upload, where_remote
 
 
 def exports_remote(function: Function) -> Function:
@@ -35,7 +35,7 @@ def _uploaded(address: str, arguments: dict[str, Any]) -> Iterator[str]:
     output = Path(tempfile.mkdtemp(prefix="segapp-"), Path(beside).name, Path(address).name)
     arguments["output"] = output
     try:
-        with told(address, output):
+        with remote_errors(address, output):
             yield address
     except BaseException:
         shutil.rmtree(output.parents[1])

@@ -76,7 +76,7 @@ class Display:
 
     def _write(self, line: str) -> None:
         assert self._messages is not None
-        with suppress(OSError):  # a full disk is told by what matters more
+        with suppress(OSError):  # a full disk is reported by what matters more
             self._messages.write(line.encode())
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from segapp.errors import InputError
-from segapp.remote import LAST, Function, States, download, file_system, state_of, told, upload, where_remote
+from segapp.remote import LAST, Function, States, download, file_system, remote_errors, state_of, upload, where_remote
 
 _WAIT_SECONDS = 300.0  # after a failed upload: to find out that a store is away takes minutes
 
@@ -45,10 +45,10 @@ def _mirrored(address: str, arguments: dict[str, Any]) -> Iterator[str]:
         raise InputError(f"{waiting}: holds an interrupted run; go on with --resume, or remove it")
     output = Path(tempfile.mkdtemp(prefix="segapp-"), Path(address).name)
     partial = output.with_name(f"{output.name}.partial")
-    with told(waiting):
+    with remote_errors(waiting):
         download(waiting, partial)
         gfile.makedirs(waiting)
-        with gfile.GFile(f"{waiting}/.claimed", "w") as claim:  # tells at once whether it can be written
+        with gfile.GFile(f"{waiting}/.claimed", "w") as claim:  # fails early where it cannot be written
             claim.write(address)
     uploaded: States = {}
     retry_at = 0.0
@@ -67,7 +67,7 @@ def _mirrored(address: str, arguments: dict[str, Any]) -> Iterator[str]:
 
     arguments |= {"output": output, "callbacks": [*arguments.get("callbacks", ()), AfterCheckpoint()]}
     try:
-        with told(address, output):
+        with remote_errors(address, output):
             yield address
     except BaseException:
         if partial.exists():

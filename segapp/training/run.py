@@ -102,7 +102,7 @@ def prepare(
     source = PatchSource(train_scenes, recipe.patch_size, seed, recipe.sampling, positions)
     stream = PatchStream(source, recipe.augmentation, statistics, reader=reader)
     if reader != "h5py":
-        stream.batches(recipe.batch)  # what it cannot read is told now
+        stream.batches(recipe.batch)  # what it cannot read is reported now
     return Run(
         dataset,
         recipe,

@@ -39,7 +39,7 @@ def weights_sha256(weights: Sequence[np.ndarray]) -> str:
 
 def _onednn_is_on() -> bool:
     """Whether TensorFlow computes with oneDNN, which depends on TF_ENABLE_ONEDNN_OPTS when it was first imported."""
-    from tensorflow.python.util import _pywrap_util_port  # nothing public tells
+    from tensorflow.python.util import _pywrap_util_port  # there is no public function
 
     return bool(_pywrap_util_port.IsMklEnabled())
 

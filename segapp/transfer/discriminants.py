@@ -45,7 +45,7 @@ def discriminants(normalization: Normalization, scenes: Sequence[Scene], classes
     size = np.trace(total)
     if not size > 0:
         return np.zeros((bands, count))
-    # Without a ridge the noise of bands that go together would be what tells a few labelled pixels apart.
+    # Without a ridge the noise of bands that go together would separate a few labelled pixels.
     ridged = total + _RIDGE * size / bands * np.eye(bands)
     _, axes = eigh(between + _LEAST * total @ total / size, ridged)
     axes = axes[:, ::-1][:, :count]

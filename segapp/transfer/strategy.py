@@ -61,7 +61,7 @@ class Strategy(Recipe):
         return data
 
     @model_validator(mode="after")
-    def _phases_are_told_apart(self) -> Strategy:
+    def _phases_have_names_of_their_own(self) -> Strategy:
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise ValueError("phases need names of their own")

@@ -31,7 +31,7 @@ _LAYERS: tuple[Layer, ...] = ("probabilities", "confidence", "entropy")
 
 @dataclass(frozen=True)
 class ClassArea:
-    """A class of a map, the pixels it has there, and their area in hectares where the CRS tells it."""
+    """A class of a map, the pixels it has there, and their area in hectares where the CRS gives it."""
 
     entry: LegendEntry
     pixels: int

@@ -1,4 +1,4 @@
-"""What the values of a class map mean: names and colours that the map, or a file beside it, tells."""
+"""What the values of a class map mean: names and colours that the map, or a file beside it, gives."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from segapp.client.endpoint import ServerSettings, parse_endpoint
 from segapp.client.retry import with_retries
 from segapp.client.transport import ServerError
 from segapp.errors import InputError
-from segapp.inference.predictor import Predictor, at_once
+from segapp.inference.predictor import Predictor, in_parallel
 from segapp.inference.settings import RunSettings
 from segapp.inference.tensorflow_engine import TensorFlowEngine
 from segapp.maps.record import read_record
@@ -266,7 +266,7 @@ def test_results_come_in_order_and_few_items_are_taken_before_they_are_needed(nu
         return pause
 
     given_out = 0
-    for given_out, result in enumerate(at_once(number, slowly, items()), start=1):
+    for given_out, result in enumerate(in_parallel(number, slowly, items()), start=1):
         assert result == pauses[given_out - 1] and taken < given_out + number
     assert given_out == len(pauses)
 
@@ -281,7 +281,7 @@ def test_an_error_ends_the_map_without_waiting_for_other_tiles() -> None:
         return number
 
     with pytest.raises(InputError, match="no"):
-        list(at_once(3, fail_first, range(9)))
+        list(in_parallel(3, fail_first, range(9)))
     released.set()
 
 

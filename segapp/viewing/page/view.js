@@ -44,7 +44,7 @@ async function start() {
 
   if (maps.length === 2) new Swipe(map, pictures, maps.map((each) => each.name), find);
   new Inspector(map, view, find, tell);
-  sheet(map);
+  drawer(map);
   document.body.dataset.ready = "yes";
 }
 
@@ -57,15 +57,15 @@ function describe(scene, maps) {
   document.title = `${scene.name} · ${maps.map((each) => each.name).join(" | ")}`;
 }
 
-/* On narrow screens the panel is a sheet at the bottom; the map tells the rest how high it is. */
-function sheet(map) {
+/* On narrow screens the panel is a drawer at the bottom, whose height the rest of the page is given. */
+function drawer(map) {
   const handle = find("handle");
   const panel = find("panel");
   handle.addEventListener("click", () => {
     handle.setAttribute("aria-expanded", String(panel.classList.toggle("open")));
   });
   new ResizeObserver(() => {
-    document.body.style.setProperty("--sheet", `${panel.offsetHeight}px`);
+    document.body.style.setProperty("--drawer", `${panel.offsetHeight}px`);
     map.invalidateSize();
   }).observe(panel);
 }
