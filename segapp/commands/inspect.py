@@ -38,7 +38,8 @@ def inspect(path: Path, model: Path | None, json_file: Path | None) -> None:
       "classes": [{"id": 80, "name": "water", "pixels": 4096}], "unlabelled_pixels": 12}],
      "scenes": [{"name": "a", "path": "a.tif", "role": "train", "height": 96, "width": 96,
       "invalid_share": 0.045, "unknown_ids": [{"id": 7, "pixels": 3}], "nodata": "nodata 0 (file)",
-      "partly_share": 0.01, "bands": [...]}],
+      "partly_share": 0.01, "bands": [{"name": "nir", "unit": "reflectance", "minimum": 0.01, "mean": 0.3,
+      "maximum": 0.9, "std": 0.1}]}],
      "warnings": ["test has no pixel of water"]}
     """
     require_folder(json_file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -143,11 +144,22 @@ class _Batches:
     def __next__(self) -> tuple[tf.Tensor, tf.Tensor]:
         if self._iterator is None:
             raise ValueError("the batches are closed")
-        return next(self._iterator)
+        try:
+            return next(self._iterator)
+        except Exception as error:
+            _clear_frames(error)
+            raise
 
     def close(self) -> None:
         """Drop the iterator, after which its threads end."""
         self._iterator = None
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Drop the local variables of frames that an error went through, among which is the iterator."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _is_whole(folder: Path) -> bool:

@@ -216,9 +216,10 @@ def test_strides_poolings_by_three_and_skips_tile_as_well(shape: tuple[int, int]
 def test_with_test_time_augmentation_a_turned_scene_gives_the_turned_map(flip: bool, turns: int) -> None:
     scene = random_scene((40, 64))
     turned = ToyScene(*(np.rot90(a[::-1] if flip else a, turns) for a in (scene.pixels, scene.labels)))
+    network = _network(3)
 
     def mapped(scene: ToyScene, augment: bool) -> np.ndarray:
-        ((_, probabilities),) = Predictor(TensorFlowEngine(_network(3)), augment).probabilities(scene)
+        ((_, probabilities),) = Predictor(TensorFlowEngine(network), augment).probabilities(scene)
         return probabilities
 
     expected = np.rot90(mapped(scene, True)[::-1] if flip else mapped(scene, True), turns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -196,6 +197,7 @@ def test_the_copy_says_what_the_file_says(
         profile |= {"alpha": "YES", "photometric": {2: "minisblack", 4: "rgb"}[shape[2]], "nodata": None}
     mask = noise(bool, shape[:2], 2) if validity == "mask" else None
     transform = from_origin(5e5, 5e6, 10, 10)
+    tmp_path = Path(tempfile.mkdtemp(dir=tmp_path))  # GDAL remembers files by their names
     file = striped(tmp_path, pixels, mask=mask, crs="EPSG:32633", transform=transform, **profile)
     with rasterio.open(file, "r+") as opened:
         opened.set_band_description(shape[2], "nir")

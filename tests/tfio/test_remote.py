@@ -194,8 +194,8 @@ def test_a_model_is_loaded_once_and_again_when_it_has_changed(place: str, local:
         file.write(json.dumps({**document, "name": "renamed"}))
     assert segapp.load(Path(address)).spec.name == "renamed"
     with gfile.GFile(f"{address}/model.json", "w") as file:
-        file.write(json.dumps({**document, "schema": 2}))
-    with pytest.raises(segapp.InputError, match=f"^{address}/model.json: schema 2"):
+        file.write(json.dumps({**document, "schema": 99}))
+    with pytest.raises(segapp.InputError, match=f"^{address}/model.json: schema 99"):
         segapp.load(address)
 
 
