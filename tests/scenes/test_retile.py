@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,7 +196,6 @@ def test_the_copy_says_what_the_file_says(
         profile |= {"alpha": "YES", "photometric": {2: "minisblack", 4: "rgb"}[shape[2]], "nodata": None}
     mask = noise(bool, shape[:2], 2) if validity == "mask" else None
     transform = from_origin(5e5, 5e6, 10, 10)
-    tmp_path = Path(tempfile.mkdtemp(dir=tmp_path))  # GDAL remembers files by their names
     file = striped(tmp_path, pixels, mask=mask, crs="EPSG:32633", transform=transform, **profile)
     with rasterio.open(file, "r+") as opened:
         opened.set_band_description(shape[2], "nir")
@@ -210,8 +208,8 @@ def test_the_copy_says_what_the_file_says(
         assert copy.georeference == original.georeference
         for chosen in ([0], bands):
             np.testing.assert_array_equal(copy.valid(extent, chosen), original.valid(extent, chosen))
-        if alpha:
-            np.testing.assert_array_equal(copy.valid(extent, bands), pixels[..., -1] != 0)
+        if alpha:  # a mask, unless its band is read as data
+            np.testing.assert_array_equal(copy.valid(extent, bands[:-1]), pixels[..., -1] != 0)
 
 
 def test_four_bands_of_bytes_are_not_taken_for_alpha(tmp_path: Path) -> None:
