@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 # TensorFlow reads this when it is first imported and leaves oneDNN off on CPUs without AVX-512, where it still makes
 # a training step about twice as fast (compare tools/bench_train.py with TF_ENABLE_ONEDNN_OPTS=0).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# An address in somebody's file is not to be given the user's passwords.
+os.environ.setdefault("GDAL_HTTP_NETRC", "NO")
 
 _HOME = {
     "InputError": "segapp.errors",

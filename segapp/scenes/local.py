@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from segapp.errors import InputError
 from segapp.remote import address_of
 
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
+_XML = re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml\s|!--|[A-Za-z_]{5,})")
+_XML_SUFFIXES = frozenset({".vrt", ".xml", ".gml", ".kml", ".gpx"})
+_SOURCE = re.compile(rb"<(?:SourceFilename|SourceDataset|SrcDataSource)\b[^>]*>([^<]+)<", re.I)
+_LARGEST_VRT = 16 << 20
 FOLDERS_OF_DATA = {
     ".safe": "is a product folder; name its band files, as in GRANULE/*/IMG_DATA/R20m/*.jp2",
     ".zarr": "is a Zarr store, which is not supported; save it as GeoTIFF or HDF5",
@@ -31,6 +36,23 @@ def require_local(path: str | Path) -> None:
         raise InputError(f"{text}: is an archive; unpack it, and name the files in it")
     if suffix in FOLDERS_OF_DATA and Path(path).is_dir():
         raise InputError(f"{text}: {FOLDERS_OF_DATA[suffix]}")
+
+
+def require_own_contents(path: Path) -> None:
+    """Raises InputError where a file names other sources under the suffix of an image or of vectors, or addresses.
+
+    GDAL goes by contents: what is called ``.tif`` may be a web service or a VRT, whose sources it would fetch.
+    """
+    with path.open("rb") as file:
+        head = file.read(_LARGEST_VRT if path.suffix.lower() == ".vrt" else 256)
+    if not _XML.match(head):
+        return
+    if path.suffix.lower() not in _XML_SUFFIXES:
+        raise InputError(f"{path}: is an XML text that may name other sources; give the file with the data itself")
+    for source in _SOURCE.findall(head):
+        name = source.decode("utf-8", "replace").strip()
+        if name.startswith("/vsi") or "://" in name:
+            raise InputError(f"{path}: reads from {name[:60]}, which is no local file; download it, and name that")
 
 
 def is_hidden(path: Path) -> bool:

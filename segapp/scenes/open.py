@@ -8,7 +8,7 @@ from segapp.errors import InputError
 from segapp.scenes import arrays, hdf5, mat, picture
 from segapp.scenes.arrays import Layout
 from segapp.scenes.geotiff import RasterioRaster
-from segapp.scenes.local import require_local
+from segapp.scenes.local import require_local, require_own_contents
 from segapp.scenes.raster import Raster
 from segapp.scenes.stack import open_pages
 
@@ -53,6 +53,7 @@ def _open(path: Path, variable: str | None, layout: Layout | None, indexed: bool
         raise InputError(f"{path}: is not a file but a folder or device; name a raster file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty; write or copy it again")
+    require_own_contents(path)
     suffix = path.suffix.lower()
     if suffix in _FORMATS:
         return _FORMATS[suffix](path, variable, layout)

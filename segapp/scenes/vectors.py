@@ -23,7 +23,7 @@ from rasterio.warp import transform_bounds
 from segapp.classes import ClassTable
 from segapp.errors import InputError
 from segapp.scenes.geotiff import without_warnings
-from segapp.scenes.local import require_local
+from segapp.scenes.local import require_local, require_own_contents
 from segapp.scenes.raster import Georeference
 from segapp.scenes.rules import LabelRules
 from segapp.windows import Window
@@ -50,6 +50,7 @@ def layer_information(path: Path, layer: str | None = None, *, remedy: str) -> t
     require_local(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
+    require_own_contents(path)
     try:
         with without_warnings(RuntimeWarning):
             layers = pyogrio.list_layers(path).tolist()

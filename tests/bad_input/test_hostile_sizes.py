@@ -85,7 +85,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.fixture(scope="module")
-def remote_errors(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, tuple[int, str, str]], int]:
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, tuple[int, str, str]], int]:
     """What one process with little memory says of each file, and the most that it took."""
     folder = tmp_path_factory.mktemp("hostile")
     for name, (make, _) in FILES.items():
