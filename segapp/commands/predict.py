@@ -170,6 +170,8 @@ def predict(
         }
         write_results(json_file, summary)
     if maps.failures:
+        for failure in maps.failures if quiet else ():  # said already where it is not
+            click.echo(f"failed: {failure.reason}", err=True)
         click.echo(f"segapp: {len(maps.failures)} of {len(files)} scenes failed", err=True)
         sys.exit(SOME_SCENES_FAILED)
 

@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segapp.errors import InputError
 from segapp.inference.engine import EngineLostError
 from segapp.inference.predictor import Predictor
 from segapp.inference.settings import RunSettings
@@ -40,7 +39,7 @@ class Job:
             return map_scene(predictor, spec, file, target, self.settings, self.made_with, advance)
         except EngineLostError:
             raise
-        except (InputError, OSError) as error:
+        except Exception as error:  # of whatever kind: one odd file does not end a night's work
             return error
 
 

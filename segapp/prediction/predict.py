@@ -110,8 +110,8 @@ def predict(
                 continue
             if single:
                 raise result
-            failures.append(Failure(file, str(result)))
-            console.print(f"failed: {result}", markup=False, soft_wrap=True)
+            failures.append(Failure(file, _reason(file, result)))
+            console.print(f"failed: {failures[-1].reason}", markup=False, soft_wrap=True)
     return Maps(tuple(done[file] for file in files if file in done), tuple(failures))
 
 
@@ -135,6 +135,13 @@ def _source(
     spec = served.description.model
     made_with = {**_identity(spec), **asdict(run), "engine": "server", "precision": None}
     return served, spec, run, {**made_with, "server": str(served.endpoint)}
+
+
+def _reason(scene: Source, error: Exception) -> str:
+    if isinstance(error, InputError | OSError):
+        return str(error)
+    first = next(iter(str(error).splitlines()), "")
+    return f"{scene}: cannot be mapped ({type(error).__name__}: {first[:100]})"
 
 
 def _identity(spec: ModelSpec) -> dict[str, str]:

@@ -14,11 +14,11 @@ from segapp.windows import Window, whole
 _FOLDS = 3
 _HELD_OUT = 0.2
 _GAP = 8
-Split = tuple[list[Scene], list[Scene]]
+Fold = tuple[list[Scene], list[Scene]]
 """Scenes to train on, and scenes to validate on."""
 
 
-def folds(scenes: Sequence[Scene], groups: Mapping[str, str] | None = None) -> list[Split]:
+def folds(scenes: Sequence[Scene], groups: Mapping[str, str] | None = None) -> list[Fold]:
     """Splits of training scenes for cross-validation, at most three.
 
     `groups` gives for scenes, by name, the place that they show; a scene without one is a place of its own. Of two
@@ -38,7 +38,7 @@ def folds(scenes: Sequence[Scene], groups: Mapping[str, str] | None = None) -> l
             )
             for fold in range(count)
         ]
-    splits: list[Split] = [([], []), ([], [])]
+    splits: list[Fold] = [([], []), ([], [])]
     for scene in scenes:
         for split, (rest, end) in zip(splits, _opposite_ends(scene), strict=False):
             split[0].append(Block(scene, rest))

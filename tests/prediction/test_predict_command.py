@@ -15,6 +15,7 @@ import rasterio
 from click.testing import CliRunner
 
 from segapp.cli import main
+from segapp.prediction.mapping import map_scene
 
 WriteScene = Callable[..., Path]
 
@@ -102,6 +103,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(
     script = f"""
 import resource, signal
 from segapp.cli import main
+from segapp.prediction.mapping import map_scene
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 main({[*arguments, "--also", "probabilities-float32"]!r})
@@ -123,6 +125,24 @@ def test_some_bad_scenes_of_many_end_with_code_3_and_a_summary_of_the_rest(place
     assert sum(entry["pixels"] for entry in told["maps"][0]["classes"]) == 61 * 60
     code, _, _ = _run(*arguments, "--resume", place / "good.tif", place / "whole.tif")
     assert code == 0
+
+
+def test_an_unexpected_error_in_one_scene_of_many_does_not_end_the_others(
+    place: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(predictor: object, spec: object, file: Path, *rest: object) -> object:
+        if file.name == "good.tif":
+            raise ZeroDivisionError("odd\nand odder")
+        return map_scene(predictor, spec, file, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("segapp.prediction.job.map_scene", odd)
+    arguments = ["--model", model_folder, "--output", place / "odd", "--quiet"]
+    code, _, err = _run(*arguments, place / "good.tif", place / "whole.tif")
+    assert code == 3 and err.splitlines() == [
+        f"failed: {place / 'good.tif'}: cannot be mapped (ZeroDivisionError: odd)",
+        "segapp: 1 of 2 scenes failed",
+    ]
+    assert (place / "odd" / "whole.tif").exists() and not (place / "odd" / "good.tif").exists()
 
 
 def test_check_tells_how_many_pixels_differ(place: Path, model_folder: Path) -> None:
