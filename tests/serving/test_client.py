@@ -191,11 +191,13 @@ def test_an_interruption_does_not_wait_for_the_server(
 
     slow = serve_rest(Model(run))
     threading.Thread(target=slow.serve_forever, daemon=True).start()
-    command = [sys.executable, "-m", "segapp", "predict", str(scene), "--output", str(tmp_path / "map.tif")]
+    # A shell's background jobs ignore interruptions; beside so many threads a preexec_fn may hang.
+    heard = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from segapp.cli import main; main()"
+    )
+    command = [sys.executable, "-c", heard, "predict", str(scene), "--output", str(tmp_path / "map.tif")]
     command += ["--endpoint", f"http://127.0.0.1:{slow.server_port}/small", "--deadline", "600"]
-    # A shell's background jobs ignore interruptions.
-    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert asked.wait(120)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
