@@ -15,6 +15,13 @@ from segapp.errors import InputError
 from segapp.nets.precision import choose_precision, computing_in
 from segapp.training.devices import batch_over, make_strategy, show_devices
 
+
+@pytest.fixture(autouse=True)
+def nothing_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hardware decides, whatever precision the other tests are run in."""
+    monkeypatch.delenv("SEGAPP_PRECISION", raising=False)
+
+
 GPUS = ["GPU:0", "GPU:1", "GPU:2"]
 
 
