@@ -31,7 +31,7 @@ from segapp.errors import InputError
     "--map", "maps", multiple=True, metavar="NEW=BASE[,BASE]", help="A new class continues these classes of the base."
 )
 @click.option(
-    "--unlabelled", type=FILE, multiple=True, help="An image on which the base's word is kept; may be repeated."
+    "--unlabelled", type=FILE, multiple=True, help="An image on which the base's predictions are kept; may be repeated."
 )
 @click.option(
     "--new-bands",

@@ -27,12 +27,11 @@ def open_predictor(folder: Path, settings: RunSettings) -> tuple[Predictor, Mode
     """Load the model directory and make it ready; raises InputError as `load` and the engines do."""
     engine: Engine
     if settings.engine == "openvino":
-        from segapp.inference.openvino_engine import OpenVINOEngine, cpu_precision
+        from segapp.inference.openvino_engine import OpenVINOEngine
 
-        precision = cpu_precision(settings.precision)
         with computing_in("float32"):
             model = load(folder)
-        engine = OpenVINOEngine(model, precision)
+        engine = OpenVINOEngine(model, settings.precision)
     else:
         with computing_in(choose_precision(settings.precision)):
             model = load(folder)

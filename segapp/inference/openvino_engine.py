@@ -34,14 +34,14 @@ class OpenVINOEngine:
     """An `Engine` that runs a Keras model (N, H, W, C) to class probabilities on the CPU through OpenVINO.
 
     The model is converted as it stands, by way of a SavedModel; later changes of its weights have no effect. The model
-    itself must compute in float32; `precision` is what OpenVINO computes in, one that `cpu_precision` returns.
+    itself must compute in float32; what OpenVINO computes in is what `cpu_precision` makes of `precision`.
 
     Raises InputError if OpenVINO is not installed, or the network's layers do not allow mapping by pieces.
     """
 
     in_flight = 1
 
-    def __init__(self, model: keras.Model, precision: CpuPrecision = "float32") -> None:
+    def __init__(self, model: keras.Model, precision: Precision = "float32") -> None:
         openvino = _openvino()
         graph = analyse(model)
         self.stride = graph.stride
@@ -49,8 +49,8 @@ class OpenVINOEngine:
         self.classes = int(model.output_shape[-1])
         self.bytes_per_pixel = bytes_per_pixel(model)
         self._core = openvino.Core()
-        self.precision = precision
-        self._options = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
+        self.precision = cpu_precision(precision)
+        self._options = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[self.precision]}
         with tempfile.TemporaryDirectory(prefix="segapp-") as folder:
             model.export(folder, format="tf_saved_model", verbose=False)
             self._network = self._core.read_model(folder)

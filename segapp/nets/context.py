@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import KerasTensor, layers, ops
 
 WINDOWS = (3, 5, 9, 17)
@@ -56,5 +55,5 @@ def _moving_average(x: Any, side: int) -> Any:
     """The mean of `side` x `side` pixels around each; zeros lie beyond the border."""
     for shape in ((side, 1), (1, side)):
         pads = [(0, 0), *((extent // 2, extent // 2) for extent in shape), (0, 0)]
-        x = keras.ops.average_pool(ops.pad(x, pads), shape, strides=1, padding="valid")
+        x = ops.average_pool(ops.pad(x, pads), shape, strides=1, padding="valid")
     return x

@@ -50,7 +50,7 @@ def map_scene(
         raise InputError(f"{output}: probabilities go to one file; ask for them as uint8 or as float32, not both")
     if settings.polygons and output.suffix.lower() not in (".tif", ".tiff"):
         raise InputError(f"{output}: polygons are made of GeoTIFF maps; give a --output that ends in .tif")
-    before = scene_sha256(file)
+    content, states = scene_sha256(file), _states(file)
     opened = open_for_model(file, spec, settings.rules)
     area = area_of(opened, settings.window, settings.aoi)
     usual = np.array(spec.normalization.mean), np.array(spec.normalization.std)
@@ -85,13 +85,13 @@ def map_scene(
                 raise InputError(f"{file}: holds no valid pixel to map; check nodata, the bands and the area")
             for writer in writers.values():
                 writer.close()
-            if scene_sha256(file) != before:
+            if _states(file) != states:
                 raise InputError(f"{file}: has changed while it was read; map it again when it is complete")
             notes += [f"{file}: {remark}" for remark in scene.remarks]
             record = _record_of(file, output, spec, counts, hectares, made_with, notes)
             sizes = {path.name: 0 for path in files_made(output, settings) if path != record_file(output)}
             sizes |= {writer.file.name: writer.temporary.stat().st_size for writer in writers.values()}
-            record = record.model_copy(update={"scene_sha256": before, "files": sizes})
+            record = record.model_copy(update={"scene_sha256": content, "files": sizes})
             write_record(output, record)  # before any file has its name: one without a record is somebody else's
             stack.callback(record_file(output).unlink, missing_ok=True)
             if settings.polygons:
@@ -103,6 +103,11 @@ def map_scene(
                 writer.deliver()
             stack.pop_all()
     return record
+
+
+def _states(file: Source) -> list[tuple[int, int, int]]:
+    """By which it is noticed that a scene is written to while they are read."""
+    return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in map(Path.stat, files_of(file))]
 
 
 def _record_of(

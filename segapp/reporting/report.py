@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import segapp
 from segapp import terminal
 from segapp.data.dataset import Dataset, read_dataset
 from segapp.errors import InputError
@@ -33,6 +32,7 @@ from segapp.reporting.sections import (
 )
 from segapp.reporting.summary import model_section, provenance_section, training_charts, transfer_section
 from segapp.scenes.blocks import ROLES, Role
+from segapp.version import VERSION
 
 if TYPE_CHECKING:
     from segapp.nets.precision import Precision
@@ -117,7 +117,7 @@ def report(
     if results and scores:
         page |= gallery_section(results.gallery, len(spec.classes), PATCH)
         add(*calibration_section(results.measured.reliability, scores))
-    page |= {"version": segapp.__version__, "date": datetime.datetime.now().astimezone().date().isoformat()}
+    page |= {"version": VERSION, "date": datetime.datetime.now().astimezone().date().isoformat()}
     absent = {"scores": not scores, "confusion": not scores} | {
         key: not page[key] for key in ("comparison", "gallery", "areas", "calibration")
     }

@@ -10,9 +10,11 @@ from segapp.remote import address_of
 
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
 _XML = re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml\s|!--|[A-Za-z_]{5,})")
-_XML_SUFFIXES = frozenset({".vrt", ".xml", ".gml", ".kml", ".gpx"})
-_SOURCE = re.compile(rb"<(?:SourceFilename|SourceDataset|SrcDataSource)\b[^>]*>([^<]+)<", re.I)
-_LARGEST_VRT = 16 << 20
+_XML_SUFFIXES = frozenset({".vrt", ".xml", ".gml", ".kml", ".gpx", ".dim"})
+_SOURCE = re.compile(
+    rb"<(?:SourceFilename|SourceDataset|SrcDataSource|ServerUrl|GetCapabilitiesUrl)\b[^>]*>([^<]+)<", re.I
+)
+_LARGEST_XML = 16 << 20
 FOLDERS_OF_DATA = {
     ".safe": "is a product folder; name its band files, as in GRANULE/*/IMG_DATA/R20m/*.jp2",
     ".zarr": "is a Zarr store, which is not supported; save it as GeoTIFF or HDF5",
@@ -44,12 +46,13 @@ def require_own_contents(path: Path) -> None:
     GDAL goes by contents: what is called ``.tif`` may be a web service or a VRT, whose sources it would fetch.
     """
     with path.open("rb") as file:
-        head = file.read(_LARGEST_VRT if path.suffix.lower() == ".vrt" else 256)
-    if not _XML.match(head):
-        return
-    if path.suffix.lower() not in _XML_SUFFIXES:
-        raise InputError(f"{path}: is an XML text that may name other sources; give the file with the data itself")
-    for source in _SOURCE.findall(head):
+        text = file.read(256)
+        if not _XML.match(text):
+            return
+        if path.suffix.lower() not in _XML_SUFFIXES:
+            raise InputError(f"{path}: is an XML text that may name other sources; give the file with the data itself")
+        text += file.read(_LARGEST_XML)
+    for source in _SOURCE.findall(text):
         name = source.decode("utf-8", "replace").strip()
         if name.startswith("/vsi") or "://" in name:
             raise InputError(f"{path}: reads from {name[:60]}, which is no local file; download it, and name that")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-import segapp
+from segapp.version import VERSION
 
 VERSIONS = ("segapp", "python", "tensorflow", "keras", "numpy", "oneDNN", "processor")
 """What the last bits of a network's weights depend on, beside data, settings and seed."""
@@ -22,7 +22,7 @@ def versions() -> dict[str, str]:
     import tensorflow as tf
 
     return {
-        "segapp": segapp.__version__,
+        "segapp": VERSION,
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,

@@ -12,14 +12,14 @@ from segapp.training.losses import Distillation, global_sum
 _PATCH = 64 * 64
 """Labelled pixels that count as one independent sample: neighbours say much the same."""
 _TRUSTED = 20
-"""Samples of a class whose labels together weigh as much as the base's word on it."""
+"""Samples of a class whose labels together weigh as much as the base's prediction of it."""
 
 
 def uncertainty_weights(labelled_pixels: np.ndarray) -> np.ndarray:
-    """How much the base's word on each class weighs beside labels of so many pixels of it, (K,): as a prior beside its
-    data, the less the more there are; 1 at 20 patches of 64 x 64.
+    """How much the base's predictions of each class weigh beside labels of so many pixels of it, (K,).
 
-    A class without labels is not uncertain but distilled: 0.
+    As a prior beside its data: the less the more there are; 1 at 20 patches of 64 x 64. A class without labels is not
+    uncertain but distilled: 0.
     """
     present = labelled_pixels > 0
     return np.where(present, _TRUSTED * _PATCH / np.maximum(labelled_pixels, 1), 0)

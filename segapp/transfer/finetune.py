@@ -81,12 +81,11 @@ def finetune(
     """Bring `base`, a model directory or a .keras file, to the scenes of `data`, and write a model directory.
 
     `strategy` is the name of one, a TOML file, or a `Strategy`. Classes continue the base's of their name;
-    ``class_map={"water": ["lake", "river"]}`` says otherwise. `unlabelled` are images on which the base's word is to
-    be kept. `new_bands` starts the filters of bands that the base does not have at "zero", as the "mean" of all its
-    filters, or such that these see "discriminants" in place of bands, the mixtures of the new ones that tell the
-    classes apart best, which is for data that shares no band with the base; by default at zero, or by discriminants
-    where no band matches. `head_layer` names the
-    classifier of a .keras file where it is not found.
+    ``class_map={"water": ["lake", "river"]}`` says otherwise. `unlabelled` are images on which the base's predictions
+    are to be kept. `new_bands` starts the filters of bands that the base does not have at "zero", as the "mean" of all
+    its filters, or such that these see "discriminants" in place of bands, the mixtures of the new ones that separate
+    the classes best, which is for data that shares no band with the base; by default at zero, or by discriminants where
+    no band matches. `head_layer` names the classifier of a .keras file where it is not found.
 
     The base, the fitted head, the network after each phase and the one with a context branch are scored on the
     validation scenes, or by cross-validation over places where there are none, and the best is written, be it the base
@@ -140,8 +139,7 @@ def finetune(
     }
     best = load(partial / winner)
     write_model(partial, best, transfer.spec.model_copy(update={"context": best.spec.context}))
-    val_scenes = () if transfer.scenes.folded else transfer.scenes.splits[0].val
-    model = deliver(partial, output, dataset, val_scenes, provenance, compute_precision, display)
+    model = deliver(partial, output, dataset, transfer.scenes.val, provenance, compute_precision, display)
     remove_folds(output)
     for phase in output.iterdir():
         if phase.is_dir():

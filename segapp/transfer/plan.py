@@ -85,7 +85,9 @@ def print_plan(plan: Plan, console: Console) -> None:
     if plan.dropped_classes:
         console.print(f"Classes of the base that end here: {', '.join(plan.dropped_classes)}", markup=False)
     if plan.distilled:
-        console.print(f"No label shows them, the base's word is kept: {', '.join(plan.distilled)}", markup=False)
+        console.print(
+            f"No label shows them, so the base's predictions are kept: {', '.join(plan.distilled)}", markup=False
+        )
     console.print(plan.head, markup=False)
     if plan.context:
         console.print(f"A context branch of {plan.context} units is fitted beside the network and joined with it.")

@@ -60,7 +60,7 @@ def make_plan(
         head=_HEADS[strategy.head].format(head),
         context=strategy.context if _may_join_context(classes, scenes, base_is_candidate) else 0,
         training_scenes=len(scenes.train),
-        validation_scenes=0 if scenes.folded else len(scenes.splits[0].val),
+        validation_scenes=len(scenes.val),
         folds=len(scenes.splits) if scenes.folded else 0,
         guarded=strategy.guard,
         base_is_candidate=base_is_candidate,

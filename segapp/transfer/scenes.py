@@ -43,6 +43,11 @@ class TransferScenes:
     unlabelled: Sequence[Scene]
 
     @property
+    def val(self) -> Sequence[Scene]:
+        """The dataset's validation scenes."""
+        return () if self.folded else self.splits[0].val
+
+    @property
     def whole(self) -> Split:
         """All training scenes, without any to validate on."""
         return Split(self.train, self.positions, ())
@@ -65,9 +70,14 @@ def split_scenes(
     val = hold_in_memory(dataset.scenes("val", reach))
     splits = (Split(train, positions, val),) if val else _folds(train, dataset, positions, seed)
     images = hold_in_memory([UnlabelledScene(scene) for scene in dataset.unlabelled(unlabelled)])
-    own = {id(scene) for scene in train}
-    places_apart = bool(val) or all(id(scene) in own for split in splits for scene in split.val)
+    places_apart = bool(val) or all(_apart(split, train) for split in splits)
     return TransferScenes(train, positions, band_statistics(train), splits, not val, places_apart, images)
+
+
+def _apart(split: Split, scenes: Sequence[Scene]) -> bool:
+    """Whether a fold validates on whole ones of `scenes`, none of which it trains on."""
+    held = {id(scene) for scene in split.val}
+    return held <= {id(scene) for scene in scenes} and held.isdisjoint(map(id, split.train))
 
 
 def _folds(train: Sequence[Scene], dataset: Dataset, positions: ClassPositions, seed: int) -> tuple[Split, ...]:

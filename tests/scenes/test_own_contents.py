@@ -36,6 +36,12 @@ def test_a_vrt_of_remote_sources_is_refused(source: str, tmp_path: Path) -> None
         open_raster(tmp_path / "scene.vrt")
 
 
+def test_a_web_service_is_refused_by_its_own_name_too(tmp_path: Path) -> None:
+    (tmp_path / "scene.xml").write_text(_WMS)
+    with pytest.raises(InputError, match=r"scene.xml: reads from http://127.0.0.1:9"):
+        open_raster(tmp_path / "scene.xml")
+
+
 def test_a_vrt_of_local_files_is_read(tmp_path: Path) -> None:
     pixels = np.arange(30, dtype=np.uint16).reshape(5, 6)
     write_tiff(tmp_path / "a.tif", pixels)

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import rasterio
 
 from segapp.data.dataset import read_dataset
 from segapp.errors import InputError
@@ -144,6 +145,23 @@ def test_without_validation_scenes_the_training_scenes_are_split_into_folds(
         assert len(split.train) == len(split.val) == 1 and split.train[0] is not split.val[0]
     for index, entry in enumerate(transfer.plan.classes):
         assert entry.pixels == sum((s.read_labels(whole(s.shape)) == index).sum() for s in transfer.scenes.train)
+
+
+def test_a_scene_too_small_to_split_validates_on_what_it_trains_and_no_place_is_apart(
+    base: Base, samples: Path, tmp_path: Path
+) -> None:
+    text = samples.read_text().split("[[scenes]]")[0]
+    for name, folder in (("image", "train"), ("labels", "labels")):
+        with rasterio.open(samples.parent / folder / "scene_01.tif") as source:
+            pixels, profile = source.read()[:, 40:48, 40:48], source.profile
+            with rasterio.open(tmp_path / f"{name}.tif", "w", **(profile | {"height": 8, "width": 8})) as target:
+                target.write(pixels)
+                target.descriptions = source.descriptions
+    scene = '[[scenes]]\nimage = "image.tif"\nlabels = "labels.tif"\nrole = "train"\n'
+    (tmp_path / "small.toml").write_text(text + scene)
+    scenes = _prepare(base, tmp_path / "small.toml").scenes
+    (split,) = scenes.splits
+    assert split.train is split.val is scenes.train and scenes.folded and not scenes.places_apart
 
 
 def test_a_scene_in_blocks_gives_all_roles(base: Base, samples: Path, tmp_path: Path) -> None:

@@ -1,0 +1,3 @@
+"""The version of segapp."""
+
+VERSION = "0.1.0"
