@@ -106,7 +106,7 @@ def _copy(source: RasterioRaster, copy: Path) -> None:
             for band in range(count):
                 target.write(source.read(window, [band])[..., 0], band + 1, window=place)
             if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
-                target.write_mask(source.valid(window, [0]), window=place)
+                target.write_mask(source.valid(window, range(count)), window=place)  # without alpha, a band of its own
     if copy.stat().st_size < size:  # not every failed write is reported
         raise OSError("no space left")
 

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import rasterio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
@@ -179,6 +179,7 @@ PROFILES = st.fixed_dictionaries(
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example("uint8", (16, 27, 4), {"compress": None, "interleave": "pixel", "blockysize": 1, "nodata": None}, "mask")
 @given(
     st.sampled_from(["uint8", "int8", "uint16", "int16", "int32", "float32", "float64"]),
     st.tuples(st.integers(1, 200), st.integers(1, 90), st.integers(1, 5)),
