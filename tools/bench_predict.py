@@ -16,6 +16,7 @@ with random weights, and prints, measured in turn in one process for each engine
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -146,7 +147,11 @@ def main(rows: int, columns: int, tall: bool, engines: tuple[str, ...], only: st
         return
     FOLDER.mkdir(parents=True, exist_ok=True)
     if not (FOLDER / "model").exists():
-        write_network(FOLDER / "model")
+        write = "import bench_predict; bench_predict.write_network(bench_predict.FOLDER / 'model')"
+        # in a process of its own, which does not keep a GPU's memory
+        subprocess.run(
+            [sys.executable, "-c", write], check=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        )
     heights = [rows, 2 * rows] if tall else [rows]
     found = {}
     for height in heights:

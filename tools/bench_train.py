@@ -1,13 +1,15 @@
-"""What a training step costs: segapp, segapp in float32, and PyTorch with the same network, on this machine's CPU.
+"""What a training step costs: segapp, segapp in float32, and PyTorch with the same network, on a CPU or a GPU.
 
     pip install 'segapp[bench]'           # PyTorch; without it, its columns are left out
     python tools/bench_train.py [--rounds 7] [--steps 2] [--filters 16] [--patch 128]
+    python tools/bench_train.py --device gpu --filters 64 --patch 256 --batch 16
 
-The plain U-Net of depth 4 with 6 bands and 7 classes, 8 patches, and everything that the default recipe does in a step.
+The plain U-Net of depth 4 with 6 bands and 7 classes, and everything that the default recipe does in a step.
 PyTorch does the same by plain modules, channels last, in float32 and under autocast to bfloat16 (tools/torch_unet.py).
 Each contestant has a process of its own with as many threads, and they take their steps in turn. Ratios are of the
 medians, of wall time and of processor time, above 1 where segapp is the faster. On a machine with other work give
---threads 1: PyTorch's threads wait for each other by spinning, and lose what they do not lose alone.
+--threads 1: PyTorch's threads wait for each other by spinning, and lose what they do not lose alone. On a GPU all
+compute in bfloat16, segapp under MirroredStrategy, and PyTorch also by torch.compile.
 """
 
 from __future__ import annotations
@@ -24,13 +26,19 @@ from rich.console import Console
 from rich.table import Table
 from turns import Contestant, answer_orders, in_turn, this_machine, write_figures
 
-BANDS, CLASSES, BATCH = 6, 7, 8
+BANDS, CLASSES = 6, 7
 BARS = {("segapp", "PyTorch bfloat16"): 1.0, ("segapp", "segapp float32"): 1.8}
 """How many times as fast as the second the first is to be, on a CPU with bfloat16 units."""
 
 
 def segapp_steps(
-    precision: Any, filters: int, patch: int, bands: int = BANDS, classes: int = CLASSES
+    precision: Any,
+    filters: int,
+    patch: int,
+    bands: int = BANDS,
+    classes: int = CLASSES,
+    batch: int = 8,
+    compiled: bool = False,
 ) -> Callable[[int], None]:
     """What takes as many steps as it is told with segapp's own trainer, on one made-up batch."""
     import numpy as np
@@ -52,10 +60,11 @@ def segapp_steps(
         model = unet(bands, classes, network, mean=[0.5] * bands, std=[0.2] * bands, logarithm=True)
         optimizer = make_optimizer(recipe.optimizer, LearningRate(recipe.schedule, 6000, 100), recipe.average)
     loss = make_loss(recipe.loss, np.ones(classes, np.float32))
-    trainer = Trainer(model, optimizer, loss, recipe.optimizer, strategy)
+    trainer = Trainer(model, optimizer, loss, recipe.optimizer, strategy, compiled=compiled)
     rng = np.random.default_rng(0)
-    images = tf.constant(rng.random((BATCH, patch, patch, bands), np.float32) + np.float32(0.1))
-    labels = tf.constant(rng.integers(0, classes, (BATCH, patch, patch), np.uint8))
+    with tf.device(strategy.extended.worker_devices[0]):
+        images = tf.constant(rng.random((batch, patch, patch, bands), np.float32) + np.float32(0.1))
+        labels = tf.constant(rng.integers(0, classes, (batch, patch, patch), np.uint8))
 
     def work(steps: int) -> None:
         for _ in range(steps):
@@ -65,28 +74,32 @@ def segapp_steps(
     return work
 
 
-def take_segapp_steps(precision: str, filters: int, patch: int, threads: int) -> None:
-    """Be a contestant: steps of segapp's own trainer on the CPU."""
+def take_segapp_steps(precision: str, filters: int, patch: int, batch: int, threads: int, device: str) -> None:
+    """Be a contestant: steps of segapp's own trainer."""
     from segapp.commands.options import import_tensorflow
 
     import_tensorflow()  # after segapp, which says what TensorFlow is to use
     import tensorflow as tf
 
-    tf.config.set_visible_devices([], "GPU")
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    answer_orders(segapp_steps(precision, filters, patch))
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    chosen, _, compiled = precision.partition(" ")
+    answer_orders(segapp_steps(chosen, filters, patch, batch=batch, compiled=bool(compiled)))
 
 
-def take_torch_steps(precision: str, filters: int, patch: int, threads: int) -> None:
+def take_torch_steps(precision: str, filters: int, patch: int, batch: int, threads: int, device: str) -> None:
     """Be a contestant: steps of PyTorch on one made-up batch."""
     from torch_unet import training_step
 
-    step = training_step(BANDS, CLASSES, filters, patch, BATCH, threads, precision == "bfloat16")
+    place, reduced = {"cpu": "cpu", "gpu": "cuda"}[device], precision != "float32"
+    step = training_step(BANDS, CLASSES, filters, patch, batch, threads, reduced, place, precision == "compiled")
 
     def work(steps: int) -> None:
         for _ in range(steps):
-            step()
+            loss = step()
+        loss.item()  # waits for the last step
 
     answer_orders(work)
 
@@ -101,9 +114,13 @@ def has_bfloat16_units() -> bool:
     return choose_precision("auto") == "bfloat16"
 
 
-def contestants_of(units: bool, torch: bool) -> dict[str, tuple[str, str]]:
+def contestants_of(units: bool, torch: bool, device: str) -> dict[str, tuple[str, str]]:
     """Library and precision of each contestant by its name; segapp first."""
     chosen = {"segapp": ("segapp", "auto")}
+    if device == "gpu":
+        chosen["segapp, XLA"] = ("segapp", "auto compiled")
+        compiled = {"PyTorch bfloat16": ("torch", "bfloat16"), "torch.compile": ("torch", "compiled")}
+        return chosen | (compiled if torch else {})
     if units:
         chosen["segapp float32"] = ("segapp", "float32")
     if torch:
@@ -118,6 +135,8 @@ def contestants_of(units: bool, torch: bool) -> dict[str, tuple[str, str]]:
 @click.option("--steps", default=2, show_default=True, help="Steps of each contestant in a round.")
 @click.option("--filters", multiple=True, type=int, default=(16, 32), show_default=True)
 @click.option("--patch", "patches", multiple=True, type=int, default=(128, 256), show_default=True)
+@click.option("--batch", default=8, show_default=True)
+@click.option("--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True)
 @click.option("--threads", type=int, default=os.cpu_count(), show_default="all cores")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("build/bench_train.json"), show_default=True)
 @click.option("--only", nargs=2, hidden=True, help="Be a contestant: its library and precision.")
@@ -126,6 +145,8 @@ def main(
     steps: int,
     filters: tuple[int, ...],
     patches: tuple[int, ...],
+    batch: int,
+    device: str,
     threads: int,
     output: Path,
     only: tuple[str, str] | None,
@@ -133,18 +154,20 @@ def main(
     """Measure, print a table, and write the figures as JSON."""
     if only:
         take_steps = take_segapp_steps if only[0] == "segapp" else take_torch_steps
-        take_steps(only[1], filters[0], patches[0], threads)
+        take_steps(only[1], filters[0], patches[0], batch, threads, device)
         return
     console = Console(width=120, markup=False, highlight=False)
     torch, units = importlib.util.find_spec("torch") is not None, has_bfloat16_units()
-    chosen = contestants_of(units, torch)
-    table = Table(title=f"A training step of {BATCH} patches, {threads} threads, medians of {rounds} rounds")
+    chosen = contestants_of(units, torch, device)
+    where = f"{threads} threads" if device == "cpu" else "on a GPU"
+    table = Table(title=f"A training step of {batch} patches, {where}, medians of {rounds} rounds")
     for column in ("filters", "patch", "", "wall ms", "CPU ms", "patches/s", "segapp is, by wall", "by CPU", "bar"):
         table.add_column(column, justify="left" if not column else "right")
     measured = []
     for width in filters:
         for patch in patches:
-            size = ["--filters", str(width), "--patch", str(patch), "--threads", str(threads)]
+            size = ["--filters", str(width), "--patch", str(patch), "--batch", str(batch)]
+            size += ["--threads", str(threads), "--device", device]
             with contextlib.ExitStack() as stack:
                 running = {
                     name: stack.enter_context(Contestant([__file__, *size, "--only", *which]))
@@ -153,16 +176,16 @@ def main(
                 found = in_turn(running, dict.fromkeys(chosen, steps), rounds)
             for name, seconds in found.items():
                 wall, cpu = (seconds[kind] / found["segapp"][kind] for kind in ("wall", "cpu"))
-                bar = BARS.get(("segapp", name))
+                bar = BARS.get(("segapp", name)) if device == "cpu" else None
                 table.add_row(
-                    *(str(width), str(patch), name, f"{seconds['wall'] * 1e3:.0f}", f"{seconds['cpu'] * 1e3:.0f}"),
-                    f"{BATCH / seconds['wall']:.1f}",
+                    *(str(width), str(patch), name, f"{seconds['wall'] * 1e3:.1f}", f"{seconds['cpu'] * 1e3:.1f}"),
+                    f"{batch / seconds['wall']:.1f}",
                     *(("", "") if name == "segapp" else (f"{wall:.2f} times", f"{cpu:.2f} times")),
                     "" if bar is None else f"{bar} {'held' if wall >= bar else 'MISSED'}",
                 )
                 measured.append({"filters": width, "patch": patch, "contestant": name, **seconds})
     console.print(table)
-    if not units:
+    if not units and device == "cpu":
         console.print("no bfloat16 units: segapp computes in float32 of its own accord, and no bar applies here")
     if not torch:
         console.print("PyTorch is left out; install it with: pip install 'segapp[bench]'")

@@ -96,6 +96,7 @@ class ServerEngine:
     """An `Engine` that has a server map the tiles, `in_flight` of them at once. Connect it before the first."""
 
     precision = None
+    memory = 400 << 20
 
     def __init__(self, served: ServedModel) -> None:
         transport, described = _TRANSPORTS[served.endpoint.scheme], served.description

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from segapp.nets.precision import ComputePrecision
 
 
+MEMORY = 1200 << 20
+"""Bytes that an image may take: with TensorFlow and what is read ahead, a process on a CPU stays below 2 GB."""
+
+
 class EngineLostError(InputError):
     """What runs the network is gone, for this scene and for others."""
 
@@ -21,13 +25,15 @@ class Engine(Protocol):
     """A network that maps an image (h, w, C) float32, in physical units with NaN where there is no data.
 
     Both sides of the image must divide by `stride`. `halo` is how many pixels beyond itself an aligned tile looks, None
-    where a layer sees the whole image. `bytes_per_pixel` is about how much memory a pixel takes while it is mapped.
+    where a layer sees the whole image. `bytes_per_pixel` is about how much memory a pixel takes while it is mapped, and
+    `memory` how much an image may take of it, in bytes, where nobody says how large images are to be.
     """
 
     stride: int
     halo: int | None
     classes: int
     bytes_per_pixel: int
+    memory: int
     in_flight: int
     """How many images it is good to have under way at once; 1 for an engine that takes all of this machine itself."""
 

@@ -11,6 +11,7 @@ from segapp.inference.settings import RunSettings
 from segapp.inference.tensorflow_engine import TensorFlowEngine
 from segapp.model.bundle import load
 from segapp.model.model_spec import ModelSpec
+from segapp.nets.hardware import take_memory_as_needed
 from segapp.nets.precision import choose_precision, computing_in
 
 
@@ -26,6 +27,7 @@ def resolved(settings: RunSettings) -> RunSettings:
 def open_predictor(folder: Path, settings: RunSettings) -> tuple[Predictor, ModelSpec]:
     """Load the model directory and make it ready; raises InputError as `load` and the engines do."""
     engine: Engine
+    take_memory_as_needed()
     if settings.engine == "openvino":
         from segapp.inference.openvino_engine import OpenVINOEngine
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from segapp.classes import IGNORED_INDEX
 from segapp.errors import InputError
+from segapp.inference.engine import MEMORY
 from segapp.nets.graph import analyse, bytes_per_pixel
 from segapp.nets.precision import Precision, choose_precision
 from segapp.windows import Window
@@ -40,6 +41,7 @@ class OpenVINOEngine:
     """
 
     in_flight = 1
+    memory = MEMORY
 
     def __init__(self, model: keras.Model, precision: Precision = "float32") -> None:
         openvino = _openvino()

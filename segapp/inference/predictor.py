@@ -16,7 +16,7 @@ from segapp.classes import IGNORED_INDEX
 from segapp.errors import InputError
 from segapp.inference.blend import blend as blended
 from segapp.inference.engine import Engine
-from segapp.inference.tiles import overlapping, tiles
+from segapp.inference.tiles import BLOCK, overlapping, tiles
 from segapp.scenes.scene import Scene
 from segapp.windows import Window, round_up, whole
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MEMORY = 400 << 20
-"""Bytes that a network may take for a tile, unless the tile's size is given."""
-_BLOCK = 256
 _LARGEST_TILE = 4096
 _BLENDED = 512
 
@@ -39,7 +36,7 @@ class Predictor:
     Tiles carry the network's halo, so that their maps are those of the whole scene at once. With `blend`, or where a
     layer sees the whole image, windows with half overlap are weighted by a Gaussian instead. With
     `test_time_augmentation`, probabilities are the mean over the eight flips and quarter turns of each tile, at eight
-    times the work. `tile` is the side of what the network sees, in pixels; by default as much as `MEMORY` allows.
+    times the work. `tile` is the side of what the network sees, in pixels; by default what fits in the engine's memory.
 
     Raises InputError where a tile of that size is all halo.
     """
@@ -148,10 +145,10 @@ def most_probable(probabilities: np.ndarray) -> np.ndarray:
 
 
 def read_ahead(
-    scene: Scene, pieces: Iterable[tuple[Window, Window]], ahead: int = 1
+    scene: Scene, pieces: Iterable[tuple[Window, Window]], ahead: int = 2
 ) -> Iterator[tuple[Window, Window, np.ndarray]]:
-    """Each piece (kept, seen) with the pixels that are seen, (h, w, C); a thread reads the next while one is used."""
-    with ThreadPoolExecutor(1, "reader") as reader:
+    """Each piece (kept, seen) with the pixels that are seen, (h, w, C); threads read those `ahead`."""
+    with ThreadPoolExecutor(ahead, "reader") as reader:
         waiting: deque[tuple[Window, Window, Future[np.ndarray]]] = deque()
         try:
             for kept, seen in pieces:
@@ -184,8 +181,8 @@ def in_parallel(number: int, function: Callable[[Item], Result], items: Iterable
 
 def _core(tile: int | None, halo: int, engine: Engine) -> int:
     """The side of what is kept of a tile: whole blocks of the written file where that is possible."""
-    side = tile or min(_LARGEST_TILE, isqrt(MEMORY // engine.bytes_per_pixel))
-    block = lcm(_BLOCK, engine.stride)
+    side = tile or min(_LARGEST_TILE, isqrt(engine.memory // engine.bytes_per_pixel))
+    block = lcm(BLOCK, engine.stride)
     core = side - 2 * halo
     if tile is None:
         core = max(core, block)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from segapp.classes import IGNORED_INDEX
+from segapp.inference.engine import MEMORY
 from segapp.nets.graph import analyse, bytes_per_pixel
 from segapp.nets.precision import ComputePrecision
 from segapp.windows import Window
@@ -21,7 +22,7 @@ class TensorFlowEngine:
     InputError if the network's layers do not allow mapping by pieces.
     """
 
-    in_flight = 1
+    memory = MEMORY
 
     def __init__(self, model: keras.Model) -> None:
         graph = analyse(model)
@@ -29,6 +30,7 @@ class TensorFlowEngine:
         self.halo = graph.halo
         self.classes = int(model.output_shape[-1])
         self.bytes_per_pixel = bytes_per_pixel(model)
+        self.in_flight = 2 if tf.config.get_visible_devices("GPU") else 1  # one is copied while one is computed
         convolutions = (layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
         self.precision: ComputePrecision = next(convolutions).compute_dtype
         place = tf.TensorSpec((4,), tf.int32)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import lcm
 
 from segapp.windows import Window, round_up, whole
+
+BLOCK = 256
+"""Sides of the blocks of a written map, in pixels: cores are whole blocks where they are large enough."""
 
 
 def tiles(
@@ -16,16 +20,21 @@ def tiles(
     A core is what to keep, seen is what to show to the network: the core with its halo, cut at the scene's edges, since
     beyond those a network pads by itself. `stride` and `halo` are the network's, as `segapp.nets.graph.analyse` finds
     them. What is seen begins at a multiple of `stride`, and ends at one or at the scene's end, so that poolings fall as
-    they do on the whole scene, whatever the window.
+    they do on the whole scene, whatever the window. All tiles see the same size, for which a network is prepared once:
+    those at the edges see more of the scene than they need. No core has sides above `core`, and all are about alike.
     """
-    halo = round_up(halo, stride)
-    scene = whole(shape)
-    wanted = window or scene
+    wanted = window or whole(shape)
     size = round_up(core, stride)
-    for row, height in _steps(wanted.row, wanted.row_stop, size, stride):
-        for col, width in _steps(wanted.col, wanted.col_stop, size, stride):
-            aligned = Window(row, col, height, width)
-            yield aligned.intersect(wanted), aligned.grow(halo).intersect(scene)
+    rows, cols = (
+        list(_along(start, stop, limit, size, halo, stride))
+        for start, stop, limit in (
+            (wanted.row, wanted.row_stop, shape[0]),
+            (wanted.col, wanted.col_stop, shape[1]),
+        )
+    )
+    for (row, row_stop), (top, bottom) in rows:
+        for (col, col_stop), (left, right) in cols:
+            yield Window(row, col, row_stop - row, col_stop - col), Window(top, left, bottom - top, right - left)
 
 
 def overlapping(shape: tuple[int, int], size: int, window: Window | None = None) -> Iterator[Window]:
@@ -57,11 +66,22 @@ def central(shape: tuple[int, int], size: int) -> Iterator[tuple[Window, Window]
             yield Window(top, left, bottom - top, right - left), Window(row, col, size, size).intersect(whole(shape))
 
 
-def _steps(start: int, stop: int, size: int, stride: int) -> Iterator[tuple[int, int]]:
-    """Aligned starts, and the lengths up to the next or the aligned end: only an aligned tile's halo is known."""
+def _along(
+    start: int, stop: int, limit: int, size: int, halo: int, stride: int
+) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Along one axis of a scene that ends at `limit`: where each core begins and stops, and where what it sees does."""
+    halo = round_up(halo, stride)
     first = start // stride * stride
-    for begin in range(first, stop, size):
-        yield begin, min(size, round_up(stop - begin, stride))
+    number = -(-(stop - first) // size)
+    step = lcm(BLOCK, stride) if size % lcm(BLOCK, stride) == 0 else stride
+    size = min(size, round_up(-(-(stop - first) // number), step))
+    begins = range(first, stop, size)
+    ends = [min(begin + size, round_up(stop, stride)) for begin in begins]  # only an aligned tile's halo is known
+    needed = [(max(0, begin - halo), min(limit, end + halo)) for begin, end in zip(begins, ends, strict=True)]
+    longest = round_up(max(end - begin for begin, end in needed), stride)
+    for begin, end, (left, _) in zip(begins, ends, needed, strict=True):
+        left = max(0, min(left, round_up(limit - longest, stride)))
+        yield (max(begin, start), min(end, stop)), (left, min(limit, left + longest))
 
 
 def _starts(start: int, stop: int, size: int, limit: int) -> list[int]:

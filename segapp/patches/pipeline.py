@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,6 +15,11 @@ from segapp.patches.augmentation import Augmentation
 from segapp.patches.cube_reading import reader_in_graph
 from segapp.patches.sampling import PatchSource, random_for
 from segapp.scenes.rules import CubeReader
+
+_CALL = 2**17
+"""Pixels that one call of Python makes at most, unless one patch has more."""
+_CALLS = 4
+"""How many calls run at once at most: more lose to waiting for the interpreter's lock than they gain."""
 
 
 class Stream(Protocol):
@@ -57,22 +63,46 @@ class PatchStream:
         def patch(source: PatchSource, index: int) -> tuple[np.ndarray, np.ndarray]:
             return replace(self, source=source).patch(index)
 
-        in_python = self.reader == "h5py"
-        read = self._read if in_python else reader_in_graph(self.source, self.augmentation, patch)
+        if self.reader == "h5py":
+            together = _together(share, size)
+            read = self._reader(together)
+        else:
+            together, read = 1, reader_in_graph(self.source, self.augmentation, patch)
 
         def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            pixels, labels = read(number // share * batch + self.worker * share + number % share)
-            return tf.ensure_shape(pixels, (size, size, bands)), tf.ensure_shape(labels, (size, size))
+            first = number * together
+            pixels, labels = read(first // share * batch + self.worker * share + first % share)
+            return (
+                tf.reshape(pixels, (together, size, size, bands)),
+                tf.reshape(labels, (together, size, size)),
+            )
+
+        def joined(pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return tf.reshape(pixels, (share, size, size, bands)), tf.reshape(labels, (share, size, size))
 
         options = tf.data.Options()
         options.autotune.enabled = False  # its thread sleeps for up to a minute, which the iterator's end waits for
         return (
-            tf.data.Dataset.range(first_step * share, np.iinfo(np.int64).max)
-            .map(load, num_parallel_calls=os.cpu_count(), deterministic=True)
-            .batch(share, drop_remainder=True)
+            tf.data.Dataset.range(first_step * share // together, np.iinfo(np.int64).max)
+            .map(load, num_parallel_calls=min(_CALLS, os.cpu_count() or 1), deterministic=True)
+            .batch(share // together, drop_remainder=True)
+            .map(joined)
             .prefetch(4)
             .with_options(options)
         )
 
-    def _read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.numpy_function(self.patch, [index], (tf.float32, tf.uint8), stateful=False)
+    def _reader(self, together: int) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        """A function in the graph that gives so many patches, from an index on, by one call of Python."""
+
+        def patches(first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            pixels, labels = zip(*(self.patch(int(first) + number) for number in range(together)), strict=True)
+            return np.stack(pixels), np.stack(labels)
+
+        return lambda first: tf.numpy_function(patches, [first], (tf.float32, tf.uint8), stateful=False)
+
+
+def _together(share: int, size: int) -> int:
+    """How many of a batch's patches one call of Python makes: small ones alone would wait for each other."""
+    return max(
+        number for number in range(1, share + 1) if (share % number == 0 and number * size**2 <= _CALL) or number == 1
+    )

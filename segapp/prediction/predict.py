@@ -92,6 +92,11 @@ def predict(
     todo = [(file, target) for file, target in zip(files, maps, strict=True) if file not in done]
     if not single:
         _make_folder(output)
+    if todo and isinstance(source, Path) and not dask:
+        from segapp.nets.hardware import hardware_lines
+
+        for line in hardware_lines(run.precision, on_cpu=run.engine == "openvino"):
+            console.print(line, markup=False, soft_wrap=True)
     job = Job(source, settings, run, made_with)
     with _display(console, len(todo)) as advance:
         results: Iterable[tuple[Source, MapRecord | Exception]]

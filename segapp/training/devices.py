@@ -10,6 +10,8 @@ import keras
 import tensorflow as tf
 
 from segapp.errors import InputError
+from segapp.nets.hardware import take_memory_as_needed
+from segapp.training.recipe import Recipe
 
 
 def make_strategy(devices: str = "auto") -> tf.distribute.Strategy:
@@ -32,6 +34,7 @@ def show_devices(devices: str) -> int:
     """
     _keep_freed_memory()
     if devices == "auto":
+        take_memory_as_needed()
         return 0
     kind, _, count = devices.partition(":")
     if kind == "cpu" and count.isdecimal() and int(count):
@@ -46,6 +49,7 @@ def show_devices(devices: str) -> int:
         there = f"there are {', '.join(map(str, range(present)))}" if present else "there is none here"
         raise InputError(f"devices '{devices}': there is no GPU {', '.join(absent)}; {there}")
     _show_gpus(numbers, devices)
+    take_memory_as_needed()
     return 0
 
 
@@ -73,6 +77,27 @@ def _logical_cpus(wanted: int, devices: str) -> list[str]:
             f"devices '{devices}': TensorFlow already runs with {len(found)}; ask for them in a fresh process"
         )
     return [device.name for device in found[:wanted]]
+
+
+def feed(batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> tf.data.Dataset:
+    """The batches, on the GPU ahead of the step where a strategy has one: there a step would wait for the copy."""
+    devices = strategy.extended.worker_devices
+    if len(devices) > 1 or "GPU" not in devices[0]:  # replicas take their parts from the CPU's memory
+        return batches
+    return batches.apply(tf.data.experimental.prefetch_to_device(devices[0], buffer_size=2))
+
+
+def pays_to_compile(recipe: Recipe, steps: int, strategy: tf.distribute.Strategy) -> bool:
+    """Whether XLA saves more time in a training of `steps` than it takes.
+
+    On one H200 it took half a minute to a minute more before the first step; then a step of 64 first filters and 16
+    patches of 256 x 256 took 0.4 of the time, of 16 filters and 8 patches of 64 x 64 0.7 (tools/bench_gpu.py).
+    """
+    devices = strategy.extended.worker_devices
+    if recipe.compile == "never" or len(devices) > 1 or "GPU" not in devices[0]:
+        return False
+    large = recipe.batch * recipe.patch_size**2 * recipe.network.filters**2 >= 1e9
+    return steps >= (2_000 if large else 8_000)
 
 
 def batch_over(strategy: tf.distribute.Strategy, batch: int) -> str:

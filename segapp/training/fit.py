@@ -21,6 +21,7 @@ from segapp.inference.tensorflow_engine import TensorFlowEngine
 from segapp.model.bundle import WEIGHTS_FILE, read_spec, write_model
 from segapp.training.alarm import Alarm
 from segapp.training.checkpoint import Progress, read_progress, restore_checkpoint, save_checkpoint
+from segapp.training.devices import feed
 from segapp.training.display import Display
 from segapp.training.log_rows import LogRow
 from segapp.training.loop import StepResult, Trainer
@@ -69,7 +70,7 @@ def fit(
     validate_every = recipe.validation.every or per_epoch
     trainer.model.stop_training = False
     events.on_train_begin()
-    opened = closing(_Batches(run.stream.batches(recipe.batch, progress.step)))
+    opened = closing(_Batches(feed(run.stream.batches(recipe.batch, progress.step), trainer.strategy)))
     with opened as batches, display.steps(total, progress.step) as shown:
         while progress.step < total and not _stopped(run, trainer, progress):
             if unfrozen and progress.step == unfrozen[0]:

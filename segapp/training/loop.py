@@ -39,8 +39,9 @@ class Trainer:
         strategy: tf.distribute.Strategy,
         factors: VariableFactors | None = None,
         distillation: Distillation | None = None,
+        compiled: bool = False,
     ) -> None:
-        """`distillation`, where given, is added to the loss."""
+        """`distillation`, where given, is added to the loss; `compiled` has XLA compile the gradients."""
         self.model, self.optimizer, self.strategy = model, optimizer, strategy
         self._loss, self._config, self._distillation = loss, config, distillation
         self._factors = factors or VariableFactors.usual(model.trainable_variables)
@@ -53,6 +54,7 @@ class Trainer:
         self._average = keras.callbacks.SwapEMAWeights() if averages else None
         if self._average:
             self._average.set_model(model)
+        self._gradients = tf.function(self._gradients_of, jit_compile=True) if compiled else self._gradients_of
         self._distributed_step = tf.function(self._step)
 
     @property
@@ -112,13 +114,8 @@ class Trainer:
         images, labels = (self._part(values) for values in (images, labels))
         variables = self.model.trainable_variables
         scale = self.optimizer.scale_loss(tf.ones(()))
-        with tf.GradientTape() as tape, self._random_numbers_of_its_own():
-            logits = self._logits(images, training=True)
-            loss = self._loss(logits, labels)
-            if self._distillation is not None:
-                loss += self._distillation(images, labels, logits)
-            scaled = loss * scale
-        gradients = tape.gradient(scaled, variables)
+        with self._random_numbers_of_its_own():
+            gradients, loss, right, counted = self._gradients(images, labels, scale)
         replica = tf.distribute.get_replica_context()
         replicas = replica.num_replicas_in_sync
         if replicas > 1:
@@ -127,7 +124,20 @@ class Trainer:
         if replicas > 1:  # Keras sums over the replicas once more
             gradients = [gradient / replicas for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss, right, counted
+
+    def _gradients_of(
+        self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The gradients of the loss times `scale`, the loss, and how many pixels are right and how many are counted."""
+        with tf.GradientTape() as tape:
+            logits = self._logits(images, training=True)
+            loss = self._loss(logits, labels)
+            if self._distillation is not None:
+                loss += self._distillation(images, labels, logits)
+            scaled = loss * scale
+        gradients = tape.gradient(scaled, self.model.trainable_variables)
         counted = tf.cast(labels != IGNORED_INDEX, tf.float32)
         predicted = tf.cast(tf.argmax(logits, -1), tf.uint8)
         right = tf.reduce_sum(tf.cast(predicted == labels, tf.float32))
-        return loss, right, tf.reduce_sum(counted)
+        return gradients, loss, right, tf.reduce_sum(counted)

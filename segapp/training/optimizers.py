@@ -72,24 +72,68 @@ class _RateFactors:
 
     rate_factors: tuple[float, ...] = ()
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        rate = learning_rate
-        if self.rate_factors:
-            rate *= self.rate_factors[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+    def rate_of(self, variable: tf.Variable, learning_rate: tf.Tensor) -> tf.Tensor:
+        """The variable's own learning rate."""
+        factor = self.rate_factors[self._get_variable_index(variable)] if self.rate_factors else 1.0  # type: ignore[attr-defined]
+        return learning_rate if factor == 1 else learning_rate * factor
+
+    def decay(self, variable: tf.Variable, rate: tf.Tensor) -> None:
+        """Take decoupled decay's step, where the variable has decay."""
         if self.weight_decay is not None and self._use_weight_decay(variable):  # type: ignore[attr-defined]
-            self.assign_sub(variable, variable * self.weight_decay * rate)  # type: ignore[attr-defined]
-        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+            variable.assign_sub(variable * (self.weight_decay * rate))  # type: ignore[attr-defined]
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Done in `update_step`."""
+
+    def _update_model_variables_moving_average(self, trainable_variables: Sequence[keras.Variable]) -> None:
+        """As in Keras, with the step's weight worked out once, not for each variable."""
+        weight = tf.where(tf.equal(self.iterations, 0), 1.0, 1.0 - self.ema_momentum)  # type: ignore[attr-defined]
+        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):  # type: ignore[attr-defined]
+            average.assign_sub(weight * (average - variable))
 
 
 class FactoredSGD(_RateFactors, keras.optimizers.SGD):
     """SGD with momentum and rate factors."""
 
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """Take one variable's step."""
+        rate = self.rate_of(variable, learning_rate)
+        self.decay(variable, rate)
+        super().update_step(gradient, variable, rate)
+
 
 class FactoredAdam(_RateFactors, keras.optimizers.Adam):
-    """Adam with rate factors; AdamW where it has weight decay."""
+    """Adam with rate factors; AdamW where it has weight decay.
+
+    TensorFlow's own kernel takes a variable's step at once. Keras takes a dozen for it, and works out the powers of
+    beta anew for each variable: on a GPU that was two thirds of what a step of a small network launches.
+    """
+
+    def _backend_update_step(
+        self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[keras.Variable], learning_rate: tf.Tensor
+    ) -> None:
+        step = tf.cast(self.iterations + 1, tf.float32)
+        powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
+        super()._backend_update_step(grads, trainable_variables, (learning_rate, *powers))
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tuple[tf.Tensor, ...]) -> None:
+        """Take one variable's step; `learning_rate` holds the rate and the powers of both betas."""
+        learning_rate, first, second = learning_rate
+        rate = self.rate_of(variable, learning_rate)
+        self.decay(variable, rate)
+        number = self._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[number].value.handle,
+            v=self._velocities[number].value.handle,
+            beta1_power=first,
+            beta2_power=second,
+            lr=rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
 
 
 def make_optimizer(

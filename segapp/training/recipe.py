@@ -98,6 +98,8 @@ class Recipe(Strict):
     input: Literal["log", "zscore", "zerocenter"] = "zscore"
     """How the network standardises each band; "log" its logarithm, or "zscore" where a band's mean is not positive."""
     average: float = Field(default=0.0, ge=0, lt=1)
+    compile: Literal["auto", "never"] = "auto"
+    """Whether XLA compiles the step: "auto" where it saves more time than it takes, in a long training on one GPU."""
     network: UNetConfig = UNetConfig()
     encoder_weights: str = NO_WEIGHTS
     freeze: Literal["none", "encoder"] = "none"

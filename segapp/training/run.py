@@ -28,6 +28,7 @@ from segapp.patches.pipeline import PatchStream, Stream
 from segapp.patches.sampling import ClassPositions, PatchSource, find_class_positions
 from segapp.scenes.blocks import Role
 from segapp.scenes.scene import Scene
+from segapp.training.devices import pays_to_compile
 from segapp.training.freezing import assign_layer_settings, freeze
 from segapp.training.layer_settings import LayerFactors, LayerSetting
 from segapp.training.loop import Trainer
@@ -195,4 +196,5 @@ def make_trainer(
         if precision == "float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     loss = make_loss(recipe.loss, class_weights(recipe.loss, share), decided)
-    return Trainer(model, optimizer, loss, recipe.optimizer, strategy, factors, distillation)
+    compiled = pays_to_compile(recipe, run.total_steps, strategy)
+    return Trainer(model, optimizer, loss, recipe.optimizer, strategy, factors, distillation, compiled)

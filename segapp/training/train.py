@@ -11,6 +11,7 @@ import keras
 from segapp.data.dataset import Dataset, read_dataset
 from segapp.data.fingerprint import fingerprint
 from segapp.nets.encoders.weights import read_encoder_weights
+from segapp.nets.hardware import hardware_lines
 from segapp.nets.precision import Precision, choose_precision
 from segapp.training.cluster import read_cluster
 from segapp.training.devices import batch_over, make_repeatable
@@ -69,6 +70,8 @@ def train(
             weights = read_encoder_weights(recipe.network.encoder, recipe.encoder_weights)
         make_repeatable(seed)
         compute_precision = choose_precision(precision)
+        for line in hardware_lines(compute_precision):
+            display.say(line)
         display.say(f"{dataset.name}: reading scenes")
         read = fingerprint(dataset)
         run = prepare(dataset, recipe, seed, compute_precision, weights)

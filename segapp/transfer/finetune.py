@@ -18,6 +18,7 @@ from segapp.errors import InputError
 from segapp.model.base import Base
 from segapp.model.bundle import load, write_model
 from segapp.nets.adapt import BandFill
+from segapp.nets.hardware import hardware_lines
 from segapp.nets.precision import Precision, choose_precision
 from segapp.remote import address_of, fetched
 from segapp.terminal import as_text
@@ -106,6 +107,8 @@ def finetune(
     display = Display(quiet)
     if split := batch_over(devices_strategy, chosen.batch):
         display.say(split)
+    for line in hardware_lines(compute_precision):
+        display.say(line)
     display.say(f"{dataset.name}: reading {base} and scenes")
     read = fingerprint(dataset, unlabelled)
     transfer = plan_transfer(

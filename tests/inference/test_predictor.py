@@ -61,9 +61,11 @@ def test_cores_tile_the_window_and_lie_aligned_in_what_is_seen(
     place: tuple[tuple[int, int], Window], stride: int, halo: int, core: int
 ) -> None:
     shape, window = place
-    scene, counted = whole(shape), np.zeros(shape, int)
+    scene, counted, sizes = whole(shape), np.zeros(shape, int), set()
     for kept, seen in tiles(shape, stride, halo, core, window):
         counted[kept.slices] += 1
+        sizes.add((round_up(seen.height, stride), round_up(seen.width, stride)))
+        assert max(kept.shape) <= round_up(core, stride)
         first, stop = (kept.row // stride * stride, kept.col // stride * stride), (kept.row_stop, kept.col_stop)
         aligned = Window(*first, *(round_up(b - a, stride) for a, b in zip(first, stop, strict=True)))
         assert aligned.grow(halo).intersect(scene).intersect(seen) == aligned.grow(halo).intersect(scene)
@@ -71,6 +73,7 @@ def test_cores_tile_the_window_and_lie_aligned_in_what_is_seen(
         assert seen.row_stop in (round_up(seen.row_stop, stride), shape[0])
         assert seen.col_stop in (round_up(seen.col_stop, stride), shape[1])
     assert (counted[window.slices] == 1).all() and counted.sum() == window.height * window.width
+    assert len(sizes) == 1  # of what the network is shown, padded to its stride
 
 
 @given(scene_and_window(), st.integers(2, 130))
@@ -163,7 +166,7 @@ def test_a_halo_of_one_step_less_loses_what_the_whole_scene_shows(depth: int) ->
     assert engine.halo is not None
     core = 2 * engine.stride
     first = round_up(engine.halo, core)  # of a tile
-    scene = random_scene((first + core, core), bands=1)
+    scene = random_scene((2 * first + core, core), bands=1)  # a tile at its edge sees more than it needs
     scene.pixels[:] = 0
     scene.pixels[first - engine.halo] = 1
     expected = _at_once(model, scene, engine.stride)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from segapp.errors import InputError
 from segapp.nets.precision import choose_precision, computing_in
-from segapp.training.devices import batch_over, make_strategy, show_devices
+from segapp.training.devices import batch_over, make_strategy, pays_to_compile, show_devices
+from segapp.training.recipe import read_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +38,7 @@ def visible(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: GPUS)
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: list(seen))
     monkeypatch.setattr(tf.config, "set_visible_devices", see)
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, growing: None)
     return seen
 
 
@@ -133,3 +135,21 @@ def test_the_callers_policy_is_restored() -> None:
     with computing_in("bfloat16"):
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
     assert keras.config.dtype_policy().name == before
+
+
+@pytest.mark.parametrize(
+    ("device", "steps", "filters", "pays"),
+    [
+        ("/gpu:0", 6_000, 16, False),
+        ("/gpu:0", 10_000, 16, True),
+        ("/gpu:0", 3_000, 64, True),
+        ("/gpu:0", 300, 64, False),
+        ("/cpu:0", 10_000, 64, False),
+    ],
+)
+def test_a_step_is_compiled_where_a_training_is_long_enough(device: str, steps: int, filters: int, pays: bool) -> None:
+    recipe = read_recipe("default", {"steps": steps, "patch_size": 256})
+    recipe = recipe.model_copy(update={"network": recipe.network.model_copy(update={"filters": filters})})
+    strategy = SimpleNamespace(extended=SimpleNamespace(worker_devices=(device.upper(),)))
+    assert pays_to_compile(recipe, steps, strategy) == pays
+    assert not pays_to_compile(recipe.model_copy(update={"compile": "never"}), steps, strategy)

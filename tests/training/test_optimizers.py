@@ -119,3 +119,21 @@ def test_a_rate_factor_equals_a_rate_of_its_own(name: str) -> None:
     kernel, bias = after(0.1, (0.1, 2))
     np.testing.assert_allclose(kernel, after(0.01, ())[0], rtol=1e-6)
     np.testing.assert_allclose(bias, after(0.2, ())[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_steps_and_averages_as_kerass_own(decay: float) -> None:
+    ours, theirs = _variables()[0], _variables()[0]
+    config = OptimizerConfig(name="adamw", decay=decay)
+    rate = LearningRate(ScheduleConfig(name="constant", rate=0.01), total_steps=100, steps_per_epoch=10)
+    mine = make_optimizer(config, rate, average=0.9)
+    keras_own = keras.optimizers.Adam(0.01, weight_decay=decay or None, use_ema=True, ema_momentum=0.9)
+    keras_own.exclude_from_weight_decay(var_names=["bias"])
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        gradients = [tf.constant(rng.normal(size=v.shape), tf.float32) for v in ours]
+        mine.apply_gradients(zip(gradients, ours, strict=True))
+        keras_own.apply_gradients(zip(gradients, theirs, strict=True))
+        states = ([variable for variable in own.variables if len(variable.shape)] for own in (mine, keras_own))
+        for one, other in zip([*ours, *next(states)], [*theirs, *next(states)], strict=True):
+            np.testing.assert_allclose(np.array(one), np.array(other), rtol=2e-5, atol=1e-8)

@@ -101,7 +101,7 @@ def test_tensorboard_shows_the_numbers_of_the_log(tmp_path: Path) -> None:
 class _Threshold:
     """An engine that finds the class that a pixel's first band names; class 0 wins over class 1 once it is `blind`."""
 
-    stride, halo, classes, bytes_per_pixel, precision, in_flight = 1, 0, 3, 100, None, 1
+    stride, halo, classes, bytes_per_pixel, memory, precision, in_flight = 1, 0, 3, 100, 1 << 20, None, 1
     blind = False
 
     def probabilities(self, image: np.ndarray, place: Window) -> np.ndarray:
