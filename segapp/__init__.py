@@ -1,7 +1,7 @@
 """Semantic segmentation of multispectral images, and transfer that never makes a network worse.
 
 Every verb of the command line is a function here, with the same name and defaults: `train`, `finetune`, `evaluate`,
-`predict`, `export`, `convert`, `report`, `view`; `load` gives the network of a model directory.
+`predict`, `area`, `export`, `convert`, `report`, `view`; `load` gives the network of a model directory.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from segapp.version import VERSION
 __version__ = VERSION
 __all__ = [
     "InputError",
+    "area",
     "convert",
     "evaluate",
     "export",
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from segapp.conversion.convert import convert
     from segapp.data.dataset import read_dataset
     from segapp.errors import InputError
+    from segapp.estimation.area import area
     from segapp.evaluation.evaluate import evaluate
     from segapp.model.bundle import load
     from segapp.prediction.predict import predict
@@ -47,6 +49,7 @@ os.environ.setdefault("GDAL_HTTP_NETRC", "NO")
 
 _HOME = {
     "InputError": "segapp.errors",
+    "area": "segapp.estimation.area",
     "convert": "segapp.conversion.convert",
     "evaluate": "segapp.evaluation.evaluate",
     "export": "segapp.serving.export",

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from segapp.commands.area import area
 from segapp.commands.convert import convert
 from segapp.commands.evaluate import evaluate
 from segapp.commands.export import export
@@ -108,5 +109,5 @@ def main() -> None:
     """
 
 
-for command in (train, finetune, evaluate, predict, export, convert, report, view, inspect):
+for command in (train, finetune, evaluate, predict, area, export, convert, report, view, inspect):
     main.add_command(command)

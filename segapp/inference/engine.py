@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from segapp.nets.precision import ComputePrecision
 
 
-MEMORY = 1200 << 20
+MEMORY = 1000 << 20
 """Bytes that an image may take: with TensorFlow and what is read ahead, a process on a CPU stays below 2 GB."""
 
 

@@ -1,0 +1,1 @@
+"""Areas and accuracies of a class map, with confidence intervals, from a sample of reference points."""
