@@ -23,7 +23,6 @@ from segapp.errors import InputError
 
 if TYPE_CHECKING:
     from segapp.inference.settings import RunSettings
-    from segapp.scenes.rules import ImageRules
     from segapp.windows import Window
 
 SOME_SCENES_FAILED = 3
@@ -103,7 +102,11 @@ def predict(
     minimum_pixels: int,
     cog: bool,
     aoi: Path | None,
-    **reading: Any,
+    data: Path | None,
+    bands: str | None,
+    scale: float | None,
+    offset: float | None,
+    nodata: float | None,
 ) -> None:
     """Map scenes of any size. A SCENE is a file, a glob, a folder, or a .txt file that lists such.
 
@@ -129,13 +132,13 @@ def predict(
     from segapp.inference.settings import RunSettings
     from segapp.model.bundle import read_spec
     from segapp.prediction.inputs import find_scenes, group_by_bands
-    from segapp.prediction.settings import MapSettings
+    from segapp.prediction.settings import MapSettings, reading_rules
 
     run = RunSettings(engine, precision, tile_size, blend, test_time_augmentation)
     source = _source(model, endpoint, run, check)
     require_folder(json_file)
     settings = MapSettings(
-        rules=_rules(**reading),
+        rules=reading_rules(data, _bands(bands), scale, offset, nodata),
         layers=tuple(dict.fromkeys(also)),
         polygons=polygons,
         minimum_pixels=minimum_pixels,
@@ -152,7 +155,7 @@ def predict(
     if model is not None or str(source).startswith("grpc"):
         import_tensorflow()
     from segapp.maps.record import print_summary
-    from segapp.prediction.predict import predict as make_maps
+    from segapp.prediction.predict import map_scenes
 
     if check and model is not None:
         from segapp.prediction.check import disagreement
@@ -161,7 +164,7 @@ def predict(
         click.echo(f"{files[0]}: {share:.4%} of pixels get another class than by TensorFlow in float32", err=True)
     server = ServerSettings(deadline, patience)
     with reporting_interruption(lambda: saved_maps(files, output)):
-        maps = make_maps(source, files, output, settings, run, server=server, resume=resume, dask=dask, quiet=quiet)
+        maps = map_scenes(source, files, output, settings, run, server=server, resume=resume, dask=dask, quiet=quiet)
         if maps.records:
             print_summary(maps.records, results_console(json_file, quiet))
         summary = {
@@ -192,22 +195,8 @@ def _source(model: Path | None, endpoint: str | None, run: RunSettings, check: b
     return str(parse_endpoint(endpoint))
 
 
-def _rules(
-    data: Path | None, bands: str | None, scale: float | None, offset: float | None, nodata: float | None
-) -> ImageRules | None:
-    """How scenes are read, where the user says anything of it."""
-    from segapp.configuration import read_toml, validate
-    from segapp.data.dataset_file import DatasetFile
-    from segapp.scenes.rules import ImageRules
-
-    given: dict[str, Any] = {"scale": scale, "offset": offset, "nodata": nodata}
-    given["bands"] = tuple(band_choice(name) for name in bands.split(",")) if bands else None
-    given = {key: value for key, value in given.items() if value is not None}
-    if data is None:
-        return validate(ImageRules, given, "command line") if given else None
-    if given:
-        raise InputError(f"--data and --{next(iter(given))} exclude each other; say it in {data}, or leave --data out")
-    return validate(DatasetFile, read_toml(data), str(data)).image
+def _bands(text: str | None) -> tuple[int | str, ...] | None:
+    return tuple(band_choice(name) for name in text.split(",")) if text else None
 
 
 def _window(text: str) -> Window:

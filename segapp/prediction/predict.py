@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -16,18 +16,21 @@ from segapp import terminal
 from segapp.client.endpoint import ServerSettings
 from segapp.data.fingerprint import contents_sha256
 from segapp.errors import InputError
-from segapp.inference.settings import RunSettings
+from segapp.inference.settings import EngineName, RunSettings
+from segapp.maps.layers import Layer
 from segapp.maps.record import MapRecord
 from segapp.model.bundle import read_spec
 from segapp.prediction.inputs import find_scenes, group_by_bands
 from segapp.prediction.job import Advance, Job
 from segapp.prediction.outputs import finished_maps, outputs_of
-from segapp.prediction.settings import MapSettings
+from segapp.prediction.settings import MapSettings, reading_rules
 from segapp.scenes.band_files import BandFiles, Source
+from segapp.windows import Window
 
 if TYPE_CHECKING:
     from segapp.client.client import ServedModel
     from segapp.model.model_spec import ModelSpec
+    from segapp.nets.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,53 @@ class Maps:
 
 
 def predict(
+    model: str | Path,
+    scenes: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    data: Path | None = None,
+    bands: Sequence[int | str] | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+    nodata: float | None = None,
+    also: Sequence[Layer] = (),
+    polygons: Literal["gpkg", "geojson"] | None = None,
+    minimum_pixels: int = 1,
+    cog: bool = False,
+    window: tuple[int, int, int, int] | None = None,
+    aoi: Path | None = None,
+    engine: EngineName = "tensorflow",
+    precision: Precision = "auto",
+    tile_size: int | None = None,
+    blend: bool = False,
+    test_time_augmentation: bool = False,
+    deadline: float = 120,
+    patience: float = 60,
+    resume: bool = False,
+    dask: str | None = None,
+    quiet: bool = False,
+) -> Maps:
+    """Map `scenes` with the model directory `model`, or with the model on a server, as in "grpc://host:8500/unet6".
+
+    Arguments are the options of `segapp predict`, and do what these do (`segapp predict --help`, docs/predict.md):
+    `bands` are 1-based indexes or names in the model's order, `window` is (row, column, height, width) in pixels, and
+    `also` names layers beside the classes. Scenes, output and errors are as in `map_scenes`.
+    """
+    settings = MapSettings(
+        rules=reading_rules(data, bands, scale, offset, nodata),
+        layers=tuple(dict.fromkeys(also)),
+        polygons=polygons,
+        minimum_pixels=minimum_pixels,
+        cog=cog,
+        window=None if window is None else Window(*window),
+        aoi=aoi,
+    )
+    run = RunSettings(engine, precision, tile_size, blend, test_time_augmentation)
+    server = ServerSettings(deadline, patience)
+    return map_scenes(model, scenes, output, settings, run, server=server, resume=resume, dask=dask, quiet=quiet)
+
+
+def map_scenes(
     model: str | Path,
     scenes: str | Path | Sequence[str | Path | BandFiles],
     output: str | Path,
@@ -92,11 +142,6 @@ def predict(
     todo = [(file, target) for file, target in zip(files, maps, strict=True) if file not in done]
     if not single:
         _make_folder(output)
-    if todo and isinstance(source, Path) and not dask:
-        from segapp.nets.hardware import hardware_lines
-
-        for line in hardware_lines(run.precision, on_cpu=run.engine == "openvino"):
-            console.print(line, markup=False, soft_wrap=True)
     job = Job(source, settings, run, made_with)
     with _display(console, len(todo)) as advance:
         results: Iterable[tuple[Source, MapRecord | Exception]]
@@ -107,8 +152,11 @@ def predict(
         else:
             results = ((file, job.run(file, target, advance)) for file, target in todo)
         failures = []
+        hardware = _hardware_lines(run) if isinstance(source, Path) and not dask else iter(())
         for file, result in results:
             if isinstance(result, MapRecord):
+                for line in hardware:  # all before the second map, and not before a mistake that ends all
+                    console.print(line, markup=False, soft_wrap=True)
                 done[file] = result
                 for note in result.notes:
                     console.print(f"note: {note}", markup=False, soft_wrap=True)
@@ -140,6 +188,12 @@ def _source(
     spec = served.description.model
     made_with = {**_identity(spec), **asdict(run), "engine": "server", "precision": None}
     return served, spec, run, {**made_with, "server": str(served.endpoint)}
+
+
+def _hardware_lines(run: RunSettings) -> Iterator[str]:
+    from segapp.nets.hardware import hardware_lines
+
+    return hardware_lines(run.precision, on_cpu=run.engine == "openvino")
 
 
 def _reason(scene: Source, error: Exception) -> str:

@@ -37,7 +37,6 @@ from segapp.version import VERSION
 if TYPE_CHECKING:
     from segapp.nets.precision import Precision
 
-DEFAULT_OUTPUT = Path("report.html")
 _TITLES = {
     "model": "Model",
     "scores": "Scores",
@@ -57,7 +56,7 @@ def report(
     data: str | Path | Dataset | None = None,
     *,
     compare: str | Path | None = None,
-    output: str | Path | None = None,
+    output: str | Path = "report.html",
     role: Role = "test",
     precision: Precision = "auto",
     quiet: bool = False,
@@ -67,12 +66,12 @@ def report(
     With `data` the model is evaluated on the scenes with `role`, with the same scores as `evaluate`. Without it the
     page shows the scores in the model directory, and no network is loaded. `compare` is another model directory, for
     example the base of a transfer: it is evaluated on the same scenes, its bands and classes matched by name.
-    `precision` is what both compute in, as in `evaluate`. `output` is "report.html" by default; an existing page is
-    replaced only by a complete one.
+    `precision` is what both compute in, as in `evaluate`. An existing `output` is replaced
+    only by a complete one.
 
     Raises InputError before any work when a file cannot be read, or when model and data do not match.
     """
-    file = _checked_output(Path(output) if output is not None else DEFAULT_OUTPUT)
+    file = _checked_output(Path(output))
     folder, spec = Path(model), read_spec(Path(model))
     other = None if compare is None else (Path(compare), read_spec(Path(compare)))
     dataset = data if isinstance(data, Dataset) or data is None else read_dataset(Path(data))

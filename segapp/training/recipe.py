@@ -170,6 +170,16 @@ def recipe_names() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
+def recipe_with(recipe: str | Path | Recipe, overrides: dict[str, Any]) -> Recipe:
+    """A `Recipe` as it is, or what `read_recipe` reads; InputError where a `Recipe` is to be overridden."""
+    if not isinstance(recipe, Recipe):
+        return read_recipe(recipe, overrides)
+    for key, value in overrides.items():
+        if value is not None:
+            raise InputError(f"{key}: the recipe that is given says it already; change it there, or leave {key} out")
+    return recipe
+
+
 def read_recipe(name: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
     """A recipe by its name, or from a TOML file; `overrides` replace top-level settings where they
     are not None; epochs and patches per image also put the recipe's own number of steps aside, and "encoder" its

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import keras
 
@@ -19,7 +20,7 @@ from segapp.training.display import Display
 from segapp.training.fit import CHECKPOINT_FILE, fit
 from segapp.training.mirror import makes_remote
 from segapp.training.output import check_same_settings, deliver, provenance_of
-from segapp.training.recipe import NO_WEIGHTS, Recipe, read_recipe
+from segapp.training.recipe import NO_WEIGHTS, Recipe, recipe_with
 from segapp.training.run import build_network, prepare, start_trainer
 from segapp.training.workers import joined
 
@@ -30,6 +31,14 @@ def train(
     output: str | Path,
     *,
     recipe: str | Path | Recipe = "default",
+    steps: int | None = None,
+    epochs: int | None = None,
+    patch_size: int | None = None,
+    patches_per_image: int | None = None,
+    encoder: str | None = None,
+    encoder_weights: str | None = None,
+    freeze: Literal["none", "encoder"] | None = None,
+    unfreeze_at: float | None = None,
     seed: int = 0,
     resume: bool = False,
     precision: Precision = "auto",
@@ -40,7 +49,8 @@ def train(
 ) -> keras.Model:
     """Train a U-Net on the scenes with the role train and write a model directory to `output`.
 
-    `data` is a dataset, or the path of a dataset.toml; `recipe` the name of one, a TOML file, or a `Recipe`. While it
+    `data` is a dataset, or the path of a dataset.toml; `recipe` the name of one, a TOML file, or a `Recipe`. What is
+    given of `steps` to `unfreeze_at` stands in place of the recipe's. While it
     runs, everything lies in ``<output>.partial``, which is renamed when whole; with `resume` an interrupted run goes
     on at the step of its last checkpoint. The weights with the best validation score are written, or the last ones
     where no scene has the role val. Where the recipe freezes a pretrained encoder for a part of the steps, the
@@ -54,12 +64,19 @@ def train(
     Returns the model as `segapp.load` gives it. Raises InputError for bad input, and when `output` exists, and
     ConnectionError where another worker is lost.
     """
+    overrides: dict[str, Any] = {
+        "steps": steps,
+        "epochs": epochs,
+        "patch_size": patch_size,
+        "patches_per_image": patches_per_image,
+    }
+    overrides |= {"encoder": encoder, "encoder_weights": encoder_weights, "freeze": freeze, "unfreeze_at": unfreeze_at}
     output = Path(output)
     cluster = read_cluster()
     display = Display(quiet or not cluster.chief)
     with joined(cluster, devices, display.say) as workers, workers.folder(output, resume) as partial:
         dataset = data if isinstance(data, Dataset) else read_dataset(Path(data))
-        recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+        recipe = recipe_with(recipe, overrides)
         strategy = workers.strategy
         replicas = strategy.num_replicas_in_sync
         recipe = recipe.for_devices(replicas)

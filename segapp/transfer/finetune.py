@@ -33,7 +33,7 @@ from segapp.transfer.base import read_base
 from segapp.transfer.candidates import RESULT_FILE, Session, read_json
 from segapp.transfer.plan import Plan, print_plan
 from segapp.transfer.selection import remove_folds, select
-from segapp.transfer.strategy import Strategy, read_strategy
+from segapp.transfer.strategy import HeadStart, Strategy, strategy_with
 from segapp.transfer.transfer import Transfer, plan_transfer
 
 PLAN_FILE = "plan.json"
@@ -47,13 +47,16 @@ def plan_finetune(
     class_map: Mapping[str, Sequence[str]] | None = None,
     unlabelled: Sequence[Path] = (),
     new_bands: BandFill | None = None,
+    head_init: HeadStart | None = None,
     head_layer: str | None = None,
+    steps: int | None = None,
+    patch_size: int | None = None,
 ) -> Plan:
     """What `finetune` would do with the same arguments; trains and writes nothing. Raises InputError as it does."""
     return plan_transfer(
         _base(base, head_layer),
         data if isinstance(data, Dataset) else read_dataset(Path(data)),
-        strategy if isinstance(strategy, Strategy) else read_strategy(strategy),
+        strategy_with(strategy, {"steps": steps, "patch_size": patch_size, "head": head_init}),
         class_map=class_map,
         unlabelled=unlabelled,
         new_bands=new_bands,
@@ -70,7 +73,10 @@ def finetune(
     class_map: Mapping[str, Sequence[str]] | None = None,
     unlabelled: Sequence[Path] = (),
     new_bands: BandFill | None = None,
+    head_init: HeadStart | None = None,
     head_layer: str | None = None,
+    steps: int | None = None,
+    patch_size: int | None = None,
     seed: int = 0,
     resume: bool = False,
     precision: Precision = "auto",
@@ -81,7 +87,8 @@ def finetune(
 ) -> keras.Model:
     """Bring `base`, a model directory or a .keras file, to the scenes of `data`, and write a model directory.
 
-    `strategy` is the name of one, a TOML file, or a `Strategy`. Classes continue the base's of their name;
+    `strategy` is the name of one, a TOML file, or a `Strategy`; `head_init`, `steps` of all phases together and
+    `patch_size` stand in place of the strategy's. Classes continue the base's of their name;
     ``class_map={"water": ["lake", "river"]}`` says otherwise. `unlabelled` are images on which the base's predictions
     are to be kept. `new_bands` starts the filters of bands that the base does not have at "zero", as the "mean" of all
     its filters, or such that these see "discriminants" in place of bands, the mixtures of the new ones that separate
@@ -100,7 +107,7 @@ def finetune(
         raise InputError(f"{VARIABLE}: names {workers} workers, but a transfer runs on one machine; unset it")
     partial = claim(output, resume)
     dataset = data if isinstance(data, Dataset) else read_dataset(Path(data))
-    chosen = strategy if isinstance(strategy, Strategy) else read_strategy(strategy)
+    chosen = strategy_with(strategy, {"steps": steps, "patch_size": patch_size, "head": head_init})
     devices_strategy = make_strategy(devices)
     make_repeatable(seed)
     compute_precision = choose_precision(precision)

@@ -93,6 +93,16 @@ def strategy_names() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
+def strategy_with(strategy: str | Path | Strategy, overrides: dict[str, Any]) -> Strategy:
+    """A `Strategy` as it is, or what `read_strategy` reads; InputError where a `Strategy` is to be overridden."""
+    if not isinstance(strategy, Strategy):
+        return read_strategy(strategy, overrides)
+    for key, value in overrides.items():
+        if value is not None:
+            raise InputError(f"{key}: the strategy that is given says it already; change it there, or leave {key} out")
+    return strategy
+
+
 def read_strategy(name: str | Path, overrides: dict[str, Any] | None = None) -> Strategy:
     """A strategy by its name or from a TOML file; `overrides` replace top-level settings where they are not None.
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import segapp
 import tests.prediction.conftest
 from segapp.client.endpoint import Credentials, Endpoint, credentials_for, parse_endpoint
 from segapp.errors import InputError
+from segapp.prediction.predict import map_scenes
 from tests.serving.service import Model
 from tests.serving.stand_in import PROTOCOLS, classify, serving
 
@@ -120,13 +120,13 @@ def test_over_tls_a_token_is_sent_and_a_private_authority_must_be_named(
     scene = write_scene(tmp_path / "scene.tif", (40, 50))
     with serving(protocol, Model(classify, token="s3cret"), certificate) as endpoint:
         with pytest.raises(InputError, match=r"its certificate is not trusted .*set SEGAPP_CA_CERTIFICATE"):
-            segapp.predict(endpoint, scene, tmp_path / "map.tif", quiet=True)
+            map_scenes(endpoint, scene, tmp_path / "map.tif", quiet=True)
         monkeypatch.setenv("SEGAPP_CA_CERTIFICATE", str(certificate.with_name("certificate.pem")))
         for token in (None, "another"):
             if token:
                 monkeypatch.setenv("SEGAPP_TOKEN", token)
             with pytest.raises(InputError, match=r"who are you\?\); set SEGAPP_TOKEN"):
-                segapp.predict(endpoint, scene, tmp_path / "map.tif", quiet=True)
+                map_scenes(endpoint, scene, tmp_path / "map.tif", quiet=True)
         monkeypatch.setenv("SEGAPP_TOKEN", "s3cret\n")
-        (record,) = segapp.predict(endpoint, scene, tmp_path / "map.tif", quiet=True).records
+        (record,) = map_scenes(endpoint, scene, tmp_path / "map.tif", quiet=True).records
     assert "s3cret" not in record.model_dump_json()

@@ -15,7 +15,7 @@ from segapp.errors import InputError
 from segapp.model.model_scene import open_for_model
 from segapp.model.model_spec import ModelSpec
 from segapp.prediction.inputs import find_scenes, group_by_bands
-from segapp.prediction.predict import predict
+from segapp.prediction.predict import map_scenes
 from segapp.scenes.band_files import BandFiles, differing_parts, same_scene
 from segapp.scenes.geotiff import open_quietly
 from segapp.scenes.rules import ImageReading, ImageRules
@@ -155,8 +155,8 @@ def test_a_map_of_band_files_is_that_of_one_file(tmp_path: Path, model_folder: P
             profile = {**source.profile, "count": 1}
             with open_quietly(tmp_path / "bands" / f"LC09_x_{band}.TIF", "w", **profile) as target:
                 target.write(source.read(number), 1)
-    predict(model_folder, whole_scene, tmp_path / "one.tif", quiet=True)
-    (record,) = predict(model_folder, tmp_path / "bands", tmp_path / "maps", quiet=True).records
+    map_scenes(model_folder, whole_scene, tmp_path / "one.tif", quiet=True)
+    (record,) = map_scenes(model_folder, tmp_path / "bands", tmp_path / "maps", quiet=True).records
     assert "LC09_x_B2.TIF and 5 more" in record.scene and "taken by wavelength" in "".join(record.notes)
     with open_quietly(tmp_path / "one.tif") as one, open_quietly(tmp_path / "maps" / "LC09_x.tif") as other:
         np.testing.assert_array_equal(one.read(), other.read())
@@ -180,7 +180,7 @@ def test_a_map_never_replaces_a_scene(
     with pytest.raises(
         InputError, match=r"a\.tif: is a scene itself, and a map would replace it; give another --output"
     ):
-        predict(model_folder, sources, tmp_path / output, resume=resume, quiet=True)
+        map_scenes(model_folder, sources, tmp_path / output, resume=resume, quiet=True)
     assert (tmp_path / "scenes" / "a.tif").read_bytes() == before
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import segapp
 from segapp.errors import InputError
+from segapp.prediction.predict import map_scenes
 from tests.prediction.test_predict import _contents
 
 distributed = pytest.importorskip("distributed", reason="the extra segapp[dask] is not installed")
@@ -39,8 +39,8 @@ def scenes(tmp_path: Path, write_scene: Callable[..., Path]) -> Path:
 def test_two_workers_give_the_maps_of_one_process_and_so_does_one_when_the_other_is_killed(
     cluster: distributed.LocalCluster, model_folder: Path, scenes: Path, tmp_path: Path
 ) -> None:
-    here = segapp.predict(model_folder, scenes, tmp_path / "here", quiet=True)
-    shared = segapp.predict(model_folder, scenes, tmp_path / "shared", dask=cluster.scheduler_address, quiet=True)
+    here = map_scenes(model_folder, scenes, tmp_path / "here", quiet=True)
+    shared = map_scenes(model_folder, scenes, tmp_path / "shared", dask=cluster.scheduler_address, quiet=True)
     expected = _contents(tmp_path / "here")
     assert len(expected) == 4 and _contents(tmp_path / "shared") == expected
     assert [record.classes for record in shared.records] == [record.classes for record in here.records]
@@ -58,7 +58,7 @@ def test_two_workers_give_the_maps_of_one_process_and_so_does_one_when_the_other
                 time.sleep(0.01)
 
     threading.Thread(target=kill, daemon=True).start()
-    maps = segapp.predict(model_folder, scenes, output, dask=cluster.scheduler_address, quiet=True)
+    maps = map_scenes(model_folder, scenes, output, dask=cluster.scheduler_address, quiet=True)
     assert killed.is_set() and not maps.failures
     assert _contents(output) == expected
     assert not list(output.glob(".*"))
@@ -66,4 +66,4 @@ def test_two_workers_give_the_maps_of_one_process_and_so_does_one_when_the_other
 
 def test_an_address_where_nobody_answers_is_refused(model_folder: Path, scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers there"):
-        segapp.predict(model_folder, scenes, tmp_path / "maps", dask="tcp://127.0.0.1:9", quiet=True)
+        map_scenes(model_folder, scenes, tmp_path / "maps", dask="tcp://127.0.0.1:9", quiet=True)

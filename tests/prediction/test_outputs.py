@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import rasterio
 
-import segapp
 from segapp.errors import InputError
 from segapp.inference.settings import RunSettings
 from segapp.prediction.outputs import files_made, outputs_of
+from segapp.prediction.predict import map_scenes
 from segapp.prediction.settings import MapSettings
 from segapp.scenes.rules import ImageRules
 
@@ -39,7 +39,7 @@ def test_what_lies_where_a_file_would_be_made_is_kept(
     (tmp_path / name).write_text("theirs")
     for resume in (False, True):
         with pytest.raises(InputError, match=rf"{name}: exists already and would be replaced"):
-            segapp.predict(model_folder, scene, tmp_path / "map.tif", ALL, quiet=True, resume=resume)
+            map_scenes(model_folder, scene, tmp_path / "map.tif", ALL, quiet=True, resume=resume)
     assert (tmp_path / name).read_text() == "theirs" and not (tmp_path / "map.tif").exists()
 
 
@@ -49,16 +49,16 @@ def test_a_layer_of_one_scene_is_no_map_of_another(model_folder: Path, scene: Pa
     for name in ("a.tif", "a.confidence.tif"):
         (scenes / name).write_bytes(scene.read_bytes())
     with pytest.raises(InputError, match=r"a.confidence.tif: would be made for both"):
-        segapp.predict(model_folder, scenes, tmp_path / "maps", ALL, quiet=True)
+        map_scenes(model_folder, scenes, tmp_path / "maps", ALL, quiet=True)
     assert not (tmp_path / "maps").exists()
 
 
 def test_what_an_interrupted_run_left_is_replaced(model_folder: Path, scene: Path, tmp_path: Path) -> None:
     output = tmp_path / "map.tif"
-    first = segapp.predict(model_folder, scene, output, ALL, quiet=True)
+    first = map_scenes(model_folder, scene, output, ALL, quiet=True)
     before = output.read_bytes()
     output.unlink()  # it gets its name last
-    assert segapp.predict(model_folder, scene, output, ALL, quiet=True, resume=True) == first
+    assert map_scenes(model_folder, scene, output, ALL, quiet=True, resume=True) == first
     assert output.read_bytes() == before
 
 
@@ -98,19 +98,19 @@ def test_a_map_of_something_else_is_not_kept(
     tmp_path: Path,
 ) -> None:
     output = tmp_path / "map.tif"
-    segapp.predict(copied_model, scene, output, ALL, quiet=True)
+    map_scenes(copied_model, scene, output, ALL, quiet=True)
     change(scene, copied_model, output)
     with pytest.raises(InputError, match=reason):
-        segapp.predict(copied_model, scene, output, ALL, quiet=True, resume=True)
+        map_scenes(copied_model, scene, output, ALL, quiet=True, resume=True)
     output.unlink()  # as the line says
-    segapp.predict(copied_model, scene, output, ALL, quiet=True, resume=True)
-    segapp.predict(copied_model, scene, output, ALL, quiet=True, resume=True)
+    map_scenes(copied_model, scene, output, ALL, quiet=True, resume=True)
+    map_scenes(copied_model, scene, output, ALL, quiet=True, resume=True)
 
 
 def test_a_map_with_nan_for_no_data_is_resumed(model_folder: Path, scene: Path, tmp_path: Path) -> None:
     settings = MapSettings(rules=ImageRules(nodata=float("nan")))
-    first = segapp.predict(model_folder, scene, tmp_path / "map.tif", settings, quiet=True)
-    again = segapp.predict(model_folder, scene, tmp_path / "map.tif", settings, RunSettings(), quiet=True, resume=True)
+    first = map_scenes(model_folder, scene, tmp_path / "map.tif", settings, quiet=True)
+    again = map_scenes(model_folder, scene, tmp_path / "map.tif", settings, RunSettings(), quiet=True, resume=True)
     assert again.records[0].files == first.records[0].files
 
 

@@ -18,13 +18,13 @@ import rasterio
 from rasterio.features import geometry_mask
 from rasterio.transform import xy
 
-import segapp
 from segapp.errors import InputError
 from segapp.inference.predictor import Predictor
 from segapp.inference.settings import RunSettings
 from segapp.inference.tensorflow_engine import TensorFlowEngine
 from segapp.model.bundle import load
 from segapp.model.model_scene import open_for_model
+from segapp.prediction.predict import map_scenes
 from segapp.prediction.settings import MapSettings
 from segapp.windows import Window
 from tests.prediction.conftest import CLASSES, NAMES
@@ -44,7 +44,7 @@ def test_a_map_has_the_scenes_place_and_the_networks_classes(
 ) -> None:
     scene = write_scene(tmp_path / "scene.tif")
     run = RunSettings(tile=128, precision="float32")
-    maps = segapp.predict(model_folder, scene, tmp_path / "map.tif", run=run, quiet=True)
+    maps = map_scenes(model_folder, scene, tmp_path / "map.tif", run=run, quiet=True)
     with rasterio.open(scene) as source, rasterio.open(tmp_path / "map.tif") as target:
         found = target.read(1)
         assert (target.crs, target.transform, target.shape) == (source.crs, source.transform, source.shape)
@@ -63,7 +63,7 @@ def test_a_map_has_the_scenes_place_and_the_networks_classes(
 def test_layers_agree_with_the_classes(model_folder: Path, write_scene: WriteScene, tmp_path: Path) -> None:
     scene = write_scene(tmp_path / "scene.tif", (90, 70))
     settings = MapSettings(layers=("probabilities-float32", "confidence", "entropy"))
-    segapp.predict(model_folder, scene, tmp_path / "map.tif", settings, quiet=True)
+    map_scenes(model_folder, scene, tmp_path / "map.tif", settings, quiet=True)
 
     def read(name: str) -> np.ndarray:
         with rasterio.open(tmp_path / name) as target:
@@ -87,7 +87,7 @@ def test_a_window_is_mapped_as_it_is_in_the_whole_scene(
     model_folder: Path, write_scene: WriteScene, tmp_path: Path, window: Window
 ) -> None:
     scene = write_scene(tmp_path / "scene.tif")
-    segapp.predict(model_folder, scene, tmp_path / "map.tif", MapSettings(window=window), quiet=True)
+    map_scenes(model_folder, scene, tmp_path / "map.tif", MapSettings(window=window), quiet=True)
     inside = window.intersect(Window(0, 0, 300, 420))
     with rasterio.open(scene) as source, rasterio.open(tmp_path / "map.tif") as target:
         assert target.shape == inside.shape
@@ -110,7 +110,7 @@ def test_outside_the_area_of_interest_there_is_no_data(
     }
     (tmp_path / "area.geojson").write_text(json.dumps(collection))
     settings = MapSettings(aoi=tmp_path / "area.geojson")
-    segapp.predict(model_folder, scene, tmp_path / "map.tif", settings, quiet=True)
+    map_scenes(model_folder, scene, tmp_path / "map.tif", settings, quiet=True)
     with rasterio.open(tmp_path / "map.tif") as target:
         found = target.read(1)
         outside = geometry_mask([area], found.shape, target.transform)
@@ -124,7 +124,7 @@ def test_arrays_and_pictures_are_mapped_in_kind(model_folder: Path, write_scene:
         pixels = source.read().transpose(1, 2, 0)
     (tmp_path / "scenes").mkdir()
     np.save(tmp_path / "scenes" / "array.npy", pixels)
-    segapp.predict(model_folder, tmp_path / "scenes", tmp_path / "maps", quiet=True)
+    map_scenes(model_folder, tmp_path / "scenes", tmp_path / "maps", quiet=True)
     found = np.load(tmp_path / "maps" / "array.npy")
     assert found.shape == (60, 50) and set(np.unique(found)) <= {0, 10, 20, 30}
 
@@ -136,7 +136,7 @@ def test_one_bad_scene_does_not_stop_the_others(model_folder: Path, write_scene:
         write_scene(scenes / f"{name}.tif", (60, 50))
     shutil.copy(write_scene(tmp_path / "whole.tif", (60, 50)), scenes / "b.tif")
     (scenes / "b.tif").write_bytes((scenes / "b.tif").read_bytes()[:9000])
-    maps = segapp.predict(model_folder, scenes, tmp_path / "maps", quiet=True)
+    maps = map_scenes(model_folder, scenes, tmp_path / "maps", quiet=True)
     assert [Path(record.map).name for record in maps.records] == ["a.tif", "c.tif"]
     (failure,) = maps.failures
     assert failure.scene == scenes / "b.tif" and "b.tif: " in failure.reason
@@ -147,14 +147,14 @@ def test_maps_are_not_overwritten_and_resumed_only_with_the_same_settings(
     model_folder: Path, write_scene: WriteScene, tmp_path: Path
 ) -> None:
     scene, output = write_scene(tmp_path / "scene.tif", (60, 50)), tmp_path / "map.tif"
-    first = segapp.predict(model_folder, scene, output, quiet=True)
+    first = map_scenes(model_folder, scene, output, quiet=True)
     before = output.stat().st_mtime_ns
     with pytest.raises(InputError, match=r"map.tif: exists already; .* --resume"):
-        segapp.predict(model_folder, scene, output, quiet=True)
-    assert segapp.predict(model_folder, scene, output, quiet=True, resume=True) == first
+        map_scenes(model_folder, scene, output, quiet=True)
+    assert map_scenes(model_folder, scene, output, quiet=True, resume=True) == first
     assert output.stat().st_mtime_ns == before
     with pytest.raises(InputError, match="was made with another layers"):
-        segapp.predict(model_folder, scene, output, MapSettings(layers=("entropy",)), quiet=True, resume=True)
+        map_scenes(model_folder, scene, output, MapSettings(layers=("entropy",)), quiet=True, resume=True)
 
 
 def test_a_file_that_is_no_finished_map_is_never_written_over(
@@ -164,7 +164,7 @@ def test_a_file_that_is_no_finished_map_is_never_written_over(
     before = theirs.read_bytes()
     for output, reason in ((theirs, "is no map that segapp finished; remove it"), (scene, "is a scene itself")):
         with pytest.raises(InputError, match=rf"{output.name}: {reason}"):
-            segapp.predict(model_folder, scene, output, quiet=True, resume=True)
+            map_scenes(model_folder, scene, output, quiet=True, resume=True)
     assert theirs.read_bytes() == before
 
 
@@ -174,10 +174,10 @@ def test_values_unlike_those_of_training_are_noted(model_folder: Path, write_sce
 
     for name, scale in (("map", 1.0), ("dark", 1e-8)):
         settings = MapSettings(rules=ImageRules(scale=scale, unit="reflectance"))
-        (record,) = segapp.predict(model_folder, scene, tmp_path / f"{name}.tif", settings, quiet=True).records
+        (record,) = map_scenes(model_folder, scene, tmp_path / f"{name}.tif", settings, quiet=True).records
         (note,) = record.notes
         assert "scene.tif: values are unlike those of training" in note and "check --scale" in note
-    (record,) = segapp.predict(model_folder, scene, tmp_path / "other.tif", quiet=True).records
+    (record,) = map_scenes(model_folder, scene, tmp_path / "other.tif", quiet=True).records
     assert record.notes == ()
 
 
@@ -236,7 +236,7 @@ def test_real_scenes_give_maps_that_gdal_reads(
 
     rules = ImageRules.model_validate({**settings, "scale": 1 / 400, "names": NAMES})
     output = tmp_path / "map.tif"
-    (record,) = segapp.predict(
+    (record,) = map_scenes(
         model_folder, shared_data / name, output, MapSettings(rules=rules, polygons="gpkg"), quiet=True
     ).records
     with rasterio.open(shared_data / name) as source, rasterio.open(output) as target:
@@ -263,5 +263,5 @@ def test_real_scenes_give_maps_that_gdal_reads(
 def test_a_scene_without_a_valid_pixel_is_refused(model_folder: Path, write_scene: WriteScene, tmp_path: Path) -> None:
     scene = write_scene(tmp_path / "scene.tif", (8, 50))
     with pytest.raises(InputError, match=r"scene.tif: holds no valid pixel"):
-        segapp.predict(model_folder, scene, tmp_path / "map.tif", quiet=True)
+        map_scenes(model_folder, scene, tmp_path / "map.tif", quiet=True)
     assert [file.name for file in tmp_path.iterdir()] == ["scene.tif"]

@@ -18,7 +18,6 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import segapp
 import tests.prediction.conftest
 from segapp.classes import IGNORED_INDEX
 from segapp.client.client import find_served
@@ -32,6 +31,7 @@ from segapp.inference.tensorflow_engine import TensorFlowEngine
 from segapp.maps.record import read_record
 from segapp.model.bundle import load
 from segapp.model.model_scene import open_for_model
+from segapp.prediction.predict import map_scenes
 from segapp.prediction.settings import MapSettings
 from segapp.windows import Window
 from tests.serving.conftest import SERVER, Exported
@@ -83,8 +83,8 @@ def test_a_large_scene_of_counts_is_mapped_as_at_home(
     server: ServerProcess, exported_trained: Exported, write_scene: WriteScene, tmp_path: Path
 ) -> None:
     scene = write_scene(tmp_path / "scene.tif", (1500, 2000))
-    segapp.predict(exported_trained.model, scene, tmp_path / "home.tif", run=FLOAT32, quiet=True)
-    segapp.predict(server.grpc, scene, tmp_path / "served.tif", quiet=True)
+    map_scenes(exported_trained.model, scene, tmp_path / "home.tif", run=FLOAT32, quiet=True)
+    map_scenes(server.grpc, scene, tmp_path / "served.tif", quiet=True)
     (found,), (expected,) = (_read(tmp_path / name) for name in ("served.tif", "home.tif"))
     assert found.shape == (1500, 2000)
     _assert_equal_but_for_ties(found, expected, exported_trained.model, scene)
@@ -95,7 +95,7 @@ def test_a_server_that_is_away_for_five_seconds_changes_nothing(
     server: ServerProcess, exported_trained: Exported, write_scene: WriteScene, tmp_path: Path, protocol: str
 ) -> None:
     scene = write_scene(tmp_path / "scene.tif")
-    segapp.predict(exported_trained.model, scene, tmp_path / "home.tif", run=FLOAT32, quiet=True)
+    map_scenes(exported_trained.model, scene, tmp_path / "home.tif", run=FLOAT32, quiet=True)
     predictor, spec = find_served(parse_endpoint(getattr(server, protocol)), ServerSettings()).open(
         RunSettings(tile=128)
     )
@@ -129,8 +129,8 @@ def test_probabilities_are_those_at_home(
     scene = write_scene(tmp_path / "scene.tif", (90, 71))
     only = MapSettings(layers=("probabilities-float32",))
     home = RunSettings("tensorflow", "float32", run.tile, run.blend, run.test_time_augmentation)
-    segapp.predict(exported_trained.model, scene, tmp_path / "home.tif", only, home, quiet=True)
-    segapp.predict(getattr(server, protocol), scene, tmp_path / "served.tif", only, run, quiet=True)
+    map_scenes(exported_trained.model, scene, tmp_path / "home.tif", only, home, quiet=True)
+    map_scenes(getattr(server, protocol), scene, tmp_path / "served.tif", only, run, quiet=True)
     found, expected = (_read(tmp_path / f"{name}.probabilities.tif") for name in ("served", "home"))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     assert np.isnan(found[:, :9]).all() and not np.isnan(found[:, 9:]).any()
@@ -140,21 +140,21 @@ def test_the_record_names_the_server_and_a_map_goes_on_only_with_the_same_weight
     server: ServerProcess, exported_trained: Exported, write_scene: WriteScene, tmp_path: Path
 ) -> None:
     scene, output = write_scene(tmp_path / "scene.tif", (40, 50)), tmp_path / "map.tif"
-    segapp.predict(server.grpc, scene, output, quiet=True)
+    map_scenes(server.grpc, scene, output, quiet=True)
     record = read_record(output)
     assert record is not None
     assert record.made_with["server"] == f"{server.grpc}/versions/1"
     assert record.made_with["weights"] == load(exported_trained.model).spec.weights.sha256
     written = output.stat().st_mtime_ns
-    segapp.predict(f"{server.rest}/versions/1", scene, output, resume=True, quiet=True)
+    map_scenes(f"{server.rest}/versions/1", scene, output, resume=True, quiet=True)
     assert output.stat().st_mtime_ns == written
     with pytest.raises(InputError, match="was made with another engine"):
-        segapp.predict(exported_trained.model, scene, output, resume=True, quiet=True)
+        map_scenes(exported_trained.model, scene, output, resume=True, quiet=True)
     other = json.loads((tmp_path / "map.tif.json").read_text())
     other["made_with"]["weights"] = "of another model"
     (tmp_path / "map.tif.json").write_text(json.dumps(other))
     with pytest.raises(InputError, match="was made with another weights"):
-        segapp.predict(server.grpc, scene, output, resume=True, quiet=True)
+        map_scenes(server.grpc, scene, output, resume=True, quiet=True)
 
 
 def test_a_served_model_can_be_handed_to_another_process(server: ServerProcess) -> None:

@@ -12,13 +12,13 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
-import segapp
 import tests.prediction.conftest
 from segapp.classes import ClassTable
 from segapp.cli import main
 from segapp.client.endpoint import ServerSettings
 from segapp.errors import InputError
 from segapp.inference.settings import RunSettings
+from segapp.prediction.predict import map_scenes
 from segapp.prediction.settings import MapSettings
 from tests.serving import service
 from tests.serving.c_api import SessionError
@@ -87,7 +87,7 @@ def test_what_the_server_says_becomes_one_line_with_what_to_do(
         pytest.raises(InputError, match=f"^{endpoint}/versions/1: .*{FAILURES[code]}") as told,
     ):
         settings = ServerSettings(patience=0.3)
-        segapp.predict(endpoint, scene, tmp_path / "map.tif", server=settings, quiet=True)
+        map_scenes(endpoint, scene, tmp_path / "map.tif", server=settings, quiet=True)
     assert "\n" not in str(told.value) and [file.name for file in tmp_path.iterdir()] == ["scene.tif"]
 
 
@@ -97,7 +97,7 @@ def test_a_server_that_repeats_a_whole_request_is_cut_short(protocol: str, scene
         serving(protocol, failing(service.INVALID_ARGUMENT, "0.123, " * 1000)) as endpoint,
         pytest.raises(InputError, match="refuses the request") as told,
     ):
-        segapp.predict(endpoint, scene, tmp_path / "map.tif", quiet=True)
+        map_scenes(endpoint, scene, tmp_path / "map.tif", quiet=True)
     assert len(str(told.value)) < 1000
 
 
@@ -120,7 +120,7 @@ def test_a_server_that_is_lost_ends_the_other_scenes_too(write_scene: WriteScene
 
     with serving("http", run) as endpoint, pytest.raises(InputError, match="did not answer for 0 s"):
         settings = ServerSettings(patience=0)
-        segapp.predict(endpoint, [scene, another], tmp_path / "maps", server=settings, quiet=True)
+        map_scenes(endpoint, [scene, another], tmp_path / "maps", server=settings, quiet=True)
     assert asked == ["describe", "serving_default"]
 
 
@@ -156,7 +156,7 @@ def test_a_model_or_version_that_is_not_served_is_named(
         serving(protocol) as endpoint,
         pytest.raises(InputError, match=f"serves no model '{name}' in {where} .*Servable not found"),
     ):
-        segapp.predict(endpoint.replace("small", name) + version, scene, tmp_path / "map.tif", quiet=True)
+        map_scenes(endpoint.replace("small", name) + version, scene, tmp_path / "map.tif", quiet=True)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -171,7 +171,7 @@ def test_a_new_version_on_the_way_is_not_mixed_in(protocol: str, scene: Path, tm
         serving(protocol, model) as endpoint,
         pytest.raises(InputError, match="serves no model 'small' in version 1 "),
     ):
-        segapp.predict(endpoint, scene, tmp_path / "map.tif", run=RunSettings(tile=16), quiet=True)
+        map_scenes(endpoint, scene, tmp_path / "map.tif", run=RunSettings(tile=16), quiet=True)
     assert model.version == 2
 
 
@@ -187,7 +187,7 @@ def test_a_server_that_is_busy_now_and_then_makes_the_same_map(protocol: str, sc
 
     for name, served in (("busy", run), ("idle", classify)):
         with serving(protocol, served) as endpoint:
-            segapp.predict(endpoint, scene, tmp_path / f"{name}.npy", run=RunSettings(tile=16), quiet=True)
+            map_scenes(endpoint, scene, tmp_path / f"{name}.npy", run=RunSettings(tile=16), quiet=True)
     assert len(refused) == 12 and np.array_equal(np.load(tmp_path / "busy.npy"), np.load(tmp_path / "idle.npy"))
 
 
@@ -213,7 +213,7 @@ def test_a_model_that_segapp_did_not_export_is_told(
         return answer
 
     with serving(protocol, run) as endpoint, pytest.raises(InputError, match=message):
-        segapp.predict(endpoint, scene, tmp_path / "map.tif", quiet=True)
+        map_scenes(endpoint, scene, tmp_path / "map.tif", quiet=True)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -222,11 +222,11 @@ def test_an_answer_much_larger_than_the_tile_is_not_taken(protocol: str, scene: 
         found = classify(signature, inputs)
         if signature == "describe":
             return found
-        return {name: np.repeat(np.repeat(array, 12, 1), 12, 2) for name, array in found.items()}
+        return {name: np.repeat(np.repeat(array, 20, 1), 20, 2) for name, array in found.items()}
 
     with serving(protocol, run) as endpoint, pytest.raises(InputError, match=r"too large .* smaller --tile-size"):
         all_numbers = MapSettings(layers=("probabilities",))
-        segapp.predict(endpoint, scene, tmp_path / "map.tif", all_numbers, RunSettings(tile=32), quiet=True)
+        map_scenes(endpoint, scene, tmp_path / "map.tif", all_numbers, RunSettings(tile=32), quiet=True)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -236,7 +236,7 @@ def test_an_answer_of_another_shape_is_told(protocol: str, scene: Path, tmp_path
         return found if signature == "describe" else {name: array[:, 1:] for name, array in found.items()}
 
     with serving(protocol, run) as endpoint, pytest.raises(InputError, match="its classes have the shape"):
-        segapp.predict(endpoint, scene, tmp_path / "map.tif", quiet=True)
+        map_scenes(endpoint, scene, tmp_path / "map.tif", quiet=True)
 
 
 def test_ids_of_two_bytes_come_back_as_they_are(scene: Path, tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_ids_of_two_bytes_come_back_as_they_are(scene: Path, tmp_path: Path) -> 
         {"classes": [{"id": 7, "name": "a"}, {"id": 40_000, "name": "b"}], "nodata": 65535}
     )
     with serving("grpc", lambda signature, inputs: classify(signature, inputs, classes)) as endpoint:
-        segapp.predict(endpoint, scene, tmp_path / "map.tif", quiet=True)
+        map_scenes(endpoint, scene, tmp_path / "map.tif", quiet=True)
     with rasterio.open(tmp_path / "map.tif") as found, rasterio.open(scene) as source:
         bright = source.read()[:, 9:].mean(0) > 2000
         assert np.array_equal(found.read(1)[9:], np.where(bright, 40_000, 7)) and (found.read(1)[:9] == 65535).all()
@@ -256,7 +256,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
     with pytest.raises(InputError, match=r"pip install 'segapp\[serving\]', or use .*REST"):
-        segapp.predict("grpc://127.0.0.1:9/unet6", scene, tmp_path / "map.tif", quiet=True)
+        map_scenes("grpc://127.0.0.1:9/unet6", scene, tmp_path / "map.tif", quiet=True)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -265,4 +265,4 @@ def test_what_is_no_model_server_is_told(protocol: str, scene: Path, tmp_path: P
     other = "http" if protocol == "grpc" else "grpc"
     with serving(other) as endpoint, pytest.raises(InputError, match=r"127\.0\.0\.1"):
         settings = ServerSettings(patience=0.3, deadline=5)
-        segapp.predict(endpoint.replace(other, protocol), scene, tmp_path / "map.tif", server=settings, quiet=True)
+        map_scenes(endpoint.replace(other, protocol), scene, tmp_path / "map.tif", server=settings, quiet=True)

@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 
 import segapp
+from segapp.prediction.predict import map_scenes
 from segapp.remote import address_of
 from segapp.training.checkpoint import read_progress
 from segapp.training.mirror import makes_remote
@@ -201,8 +202,8 @@ def test_a_model_is_loaded_once_and_again_when_it_has_changed(place: str, local:
 
 def test_maps_and_scores_come_from_a_remote_model(base: str, local: Path, samples: Path, tmp_path: Path) -> None:
     scene = samples.parent / "test" / "scene_04.tif"
-    segapp.predict(Path(base), scene, tmp_path / "remote.tif", quiet=True)
-    segapp.predict(local, scene, tmp_path / "local.tif", quiet=True)
+    map_scenes(Path(base), scene, tmp_path / "remote.tif", quiet=True)
+    map_scenes(local, scene, tmp_path / "local.tif", quiet=True)
     assert (tmp_path / "remote.tif").read_bytes() == (tmp_path / "local.tif").read_bytes()
     assert segapp.evaluate(base, samples).as_dict() == segapp.evaluate(local, samples).as_dict()
 
