@@ -34,7 +34,8 @@ _MESSAGES = {
     "--patience",
     "DEADLINE_EXCEEDED": "a request took longer than {deadline:g} s, or than the server allows ({details}); give a "
     "longer --deadline or a smaller --tile-size",
-    "RESOURCE_EXHAUSTED": "a tile is too large for it ({details}); give a smaller --tile-size",
+    "TOO_LARGE": "a tile is too large for it ({details}); give a smaller --tile-size",
+    "RESOURCE_EXHAUSTED": "has no room for a request ({details}); give a longer --patience or a smaller --tile-size",
     "NOT_FOUND": "serves no model '{model}' in {version} ({details}); check name and version",
     "INVALID_ARGUMENT": "refuses the request: {details}",
     "FAILED_PRECONDITION": "refuses the request: {details}",
@@ -42,6 +43,8 @@ _MESSAGES = {
     "PERMISSION_DENIED": "does not let you ask ({details}); set SEGAPP_TOKEN to a token that may",
     "UNTRUSTED": "its certificate is not trusted ({details}); set SEGAPP_CA_CERTIFICATE to its authority's PEM file",
 }
+_OF_ALL_SCENES = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "NOT_FOUND", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNTRUSTED"}
+"""Reasons that the next scene would only find again, some of them after a long wait."""
 _OTHER = "failed ({code}: {details}); see the server's log"
 _SHOWN = 500
 """Characters of the server's words: of a refused JSON request it repeats all numbers."""
@@ -155,4 +158,4 @@ def _explained(error: ServerError, endpoint: Endpoint, settings: ServerSettings)
         deadline=settings.deadline,
         patience=settings.patience,
     )
-    return (EngineLostError if error.code == "UNAVAILABLE" else InputError)(f"{endpoint}: {reason}")
+    return (EngineLostError if error.code in _OF_ALL_SCENES else InputError)(f"{endpoint}: {reason}")

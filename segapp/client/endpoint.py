@@ -15,7 +15,8 @@ from segapp.errors import InputError
 
 Scheme = Literal["grpc", "grpcs", "http", "https"]
 
-TOKEN, AUTHORITY = "SEGAPP_TOKEN", "SEGAPP_CA_CERTIFICATE"
+TOKEN, TOKEN_FILE, AUTHORITY = "SEGAPP_TOKEN", "SEGAPP_TOKEN_FILE", "SEGAPP_CA_CERTIFICATE"
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.S)
 """The environment's variables for the bearer token, and for a private authority's certificate file."""
 _FORM = "write grpc://HOST:8500/MODEL or http://HOST:8501/MODEL, and /versions/NUMBER behind it for one version"
 
@@ -103,25 +104,43 @@ def parse_endpoint(text: str) -> Endpoint:
     return Endpoint(cast(Scheme, parts.scheme), parts.hostname, port, model, None if version is None else int(version))
 
 
+def token_for(endpoint: Endpoint) -> str | None:
+    """The token in the environment, or in the file that it names; a file may get another while a run goes on.
+
+    Raises InputError where the token would cross a network unencrypted, or is none.
+    """
+    name, file = TOKEN, os.environ.get(TOKEN_FILE)
+    token = os.environ.get(TOKEN, "").strip()
+    if file:
+        name = TOKEN_FILE
+        try:
+            token = Path(file).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{file}: cannot be read as a token ({error}); correct {TOKEN_FILE}") from None
+    if token and not re.fullmatch(r"[!-~]+", token):
+        raise InputError(f"{name}: holds blanks or other characters that no token has; set it to the token alone")
+    if token and not (endpoint.encrypted or endpoint.on_this_machine):
+        secure = replace(endpoint, scheme="grpcs" if endpoint.scheme == "grpc" else "https")
+        raise InputError(
+            f"{endpoint}: the token in {name} would cross the network unencrypted; use {secure}, or unset {name}"
+        )
+    return token or None
+
+
 def credentials_for(endpoint: Endpoint) -> Credentials:
     """The credentials in the environment.
 
     Raises InputError where the token would cross a network unencrypted, or a variable does not hold what it should.
     """
-    token = os.environ.get(TOKEN, "").strip()
-    if token and not re.fullmatch(r"[!-~]+", token):
-        raise InputError(f"{TOKEN}: holds blanks or other characters that no token has; set it to the token alone")
-    if token and not (endpoint.encrypted or endpoint.on_this_machine):
-        secure = replace(endpoint, scheme="grpcs" if endpoint.scheme == "grpc" else "https")
-        raise InputError(
-            f"{endpoint}: the token in {TOKEN} would cross the network unencrypted; use {secure}, or unset {TOKEN}"
-        )
+    token = token_for(endpoint)
     file = os.environ.get(AUTHORITY)
     authority = None
     if file and endpoint.encrypted:
         try:
-            authority = Path(file).read_bytes()
+            authority = b"\n".join(_CERTIFICATE.findall(Path(file).read_bytes()))  # bundles have comments in between
+            if not authority:
+                raise ValueError("there is no BEGIN CERTIFICATE in it")
             ssl.create_default_context(cadata=authority.decode("ascii"))
         except (OSError, ValueError) as error:
             raise InputError(f"{file}: holds no certificates in PEM ({error}); correct {AUTHORITY}") from None
-    return Credentials(token or None, authority)
+    return Credentials(token, authority)

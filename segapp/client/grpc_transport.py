@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from segapp.client.endpoint import Credentials, Endpoint
+from segapp.client.endpoint import Credentials, Endpoint, token_for
 from segapp.client.transport import ServerError
 from segapp.errors import InputError
 
@@ -49,7 +49,6 @@ class GrpcTransport:
             channel = grpc.insecure_channel(endpoint.address, options)
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         self._request, self._failure = predict_pb2.PredictRequest, grpc.RpcError
-        self._metadata = [("authorization", f"Bearer {credentials.token}")] if credentials.token else []
         self._endpoint, self._deadline = endpoint, deadline
 
     def describe(self, schema: int) -> tuple[int | None, str]:
@@ -71,10 +70,16 @@ class GrpcTransport:
             request.model_spec.version.value = self._endpoint.version
         request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
         try:
-            answer = self._service.Predict(request, timeout=self._deadline, metadata=self._metadata)
+            token = token_for(self._endpoint)
+            metadata = [("authorization", f"Bearer {token}")] if token else []
+            answer = self._service.Predict(request, timeout=self._deadline, metadata=metadata)
         except self._failure as error:
             code, details = error.code().name, error.details() or ""
-            raise ServerError("UNTRUSTED" if "CERTIFICATE_VERIFY_FAILED" in details else code, details) from None
+            if "CERTIFICATE_VERIFY_FAILED" in details:
+                code = "UNTRUSTED"
+            elif code == "RESOURCE_EXHAUSTED" and "larger than max" in details:  # of a message, not of the memory
+                code = "TOO_LARGE"
+            raise ServerError(code, details) from None
         if output not in answer.outputs:
             raise ServerError("INVALID_ARGUMENT", f"its signature {signature} has no output {output}")
         version = answer.model_spec.version.value if answer.model_spec.HasField("version") else None

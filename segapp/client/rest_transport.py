@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from segapp.client.endpoint import Credentials, Endpoint
+from segapp.client.endpoint import Credentials, Endpoint, token_for
 from segapp.client.transport import ServerError
 
 Picked = TypeVar("Picked")
@@ -22,8 +23,9 @@ _CODES = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
-    413: "RESOURCE_EXHAUSTED",
+    413: "TOO_LARGE",
     429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
     502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
@@ -31,10 +33,13 @@ _CODES = {
 """What TensorFlow Serving makes of gRPC's codes, and gateways before it of theirs."""
 
 
+_PART = 1 << 16
+
+
 class RestTransport:
     """A `Transport` over HTTP, whose answers have at most `largest` bytes.
 
-    `deadline` is how many seconds the server may send nothing. No proxy is used and no redirection followed.
+    `deadline` is how many seconds a request may take. No proxy is used and no redirection followed.
     """
 
     in_flight = 2
@@ -43,9 +48,6 @@ class RestTransport:
 
     def __init__(self, endpoint: Endpoint, credentials: Credentials, deadline: float, largest: int) -> None:
         self._endpoint, self._deadline, self._largest = endpoint, deadline, largest
-        self._headers = {"Content-Type": "application/json"}
-        if credentials.token:
-            self._headers["Authorization"] = f"Bearer {credentials.token}"
         self._context: ssl.SSLContext | None = None
         if endpoint.encrypted:
             authority = credentials.authority
@@ -76,11 +78,15 @@ class RestTransport:
             if self._context is None
             else http.client.HTTPSConnection(host, port, timeout=self._deadline, context=self._context)
         )
+        headers = {"Content-Type": "application/json"}
+        if token := token_for(self._endpoint):
+            headers["Authorization"] = f"Bearer {token}"
+        until = time.monotonic() + self._deadline
         try:
             with suppress(BrokenPipeError, ConnectionResetError):  # one that finds a request too large says why
-                connection.request(method, where, body, self._headers)
+                connection.request(method, where, body, headers)
             answer = connection.getresponse()
-            text = answer.read(self._largest + 1)
+            text = _read(answer, self._largest + 1, until)
         except TimeoutError as error:
             raise ServerError("DEADLINE_EXCEEDED", str(error)) from None
         except ssl.SSLCertVerificationError as error:
@@ -91,13 +97,30 @@ class RestTransport:
             connection.close()
         if answer.status != 200:
             details = _reason(text) or answer.reason
-            raise ServerError(_CODES.get(answer.status, "UNKNOWN"), f"HTTP status {answer.status}, {details}")
+            code, after = _CODES.get(answer.status, "UNKNOWN"), _seconds(answer.getheader("Retry-After"))
+            raise ServerError(code, f"HTTP status {answer.status}, {details}", after)
         if len(text) > self._largest:
-            raise ServerError("RESOURCE_EXHAUSTED", f"the answer is larger than {self._largest} bytes")
+            raise ServerError("TOO_LARGE", f"the answer is larger than {self._largest} bytes")
         try:
             return pick(json.loads(text))
         except (ValueError, TypeError, LookupError) as error:
             raise ServerError("UNKNOWN", f"its answer is none of TensorFlow Serving ({error!r})") from None
+
+
+def _read(answer: http.client.HTTPResponse, most: int, until: float) -> bytes:
+    """The first `most` bytes of an answer; raises TimeoutError where it still trickles in at `until`."""
+    parts, size = [], 0
+    while size < most and (part := answer.read1(min(_PART, most - size))):
+        parts.append(part)
+        size += len(part)
+        if time.monotonic() > until:
+            raise TimeoutError("the answer was still on its way")
+    return b"".join(parts)
+
+
+def _seconds(header: str | None) -> float | None:
+    """What Retry-After says, where it does so in seconds."""
+    return float(header) if header is not None and header.strip().isdecimal() else None
 
 
 def _latest(status: Any) -> int:

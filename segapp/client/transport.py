@@ -10,12 +10,13 @@ import numpy as np
 class ServerError(Exception):
     """A request that got no answer: gRPC's name for the reason (REST's are translated), and the server's words.
 
-    A reason beside gRPC's is UNTRUSTED: the server's certificate.
+    Reasons beside gRPC's are UNTRUSTED, the server's certificate, and TOO_LARGE, a message beyond a limit.
+    `retry_after` is how many seconds the server wants to be left alone, where it says so.
     """
 
-    def __init__(self, code: str, details: str) -> None:
+    def __init__(self, code: str, details: str, retry_after: float | None = None) -> None:
         super().__init__(f"{code}: {details}")
-        self.code, self.details = code, details
+        self.code, self.details, self.retry_after = code, details, retry_after
 
 
 class Transport(Protocol):

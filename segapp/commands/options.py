@@ -99,10 +99,17 @@ def band_choice(text: str) -> int | str:
 
 
 def require_folder(file: Path | None) -> None:
-    """Raise InputError, before any work is done, where `file` has no folder to be written to, or is one."""
+    """Raise InputError, before any work is done, where `file` has no folder to be written to, or is one.
+
+    Removes an older file of that name: after a run that fails it would be taken for this run's.
+    """
     if file is None or file == STDOUT:
         return
     if file.is_dir():
         raise InputError(f"{file}: is a folder; give the name of a file in it")
     if not file.resolve().parent.is_dir():
         raise InputError(f"{file}: its folder does not exist; make it first")
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be replaced ({error.strerror}); name a file that you may write") from None

@@ -115,7 +115,8 @@ def predict(
     segapp predict --model models/unet6 "scenes/*.tif" --output maps --also confidence --resume
     segapp predict --endpoint grpc://host:8500/unet6 scene.tif --output classes.tif
 
-    A server gets the bearer token in SEGAPP_TOKEN. For one with TLS, write grpcs:// or https://; SEGAPP_CA_CERTIFICATE
+    A server gets the bearer token in SEGAPP_TOKEN, or in the file that SEGAPP_TOKEN_FILE names. For one with TLS, write
+    grpcs:// or https://; SEGAPP_CA_CERTIFICATE
     names the PEM file of a private authority.
 
     Of several scenes a bad one does not stop the others; the exit code is 3 then.

@@ -16,6 +16,7 @@ from segapp import terminal
 from segapp.client.endpoint import ServerSettings
 from segapp.data.fingerprint import contents_sha256
 from segapp.errors import InputError
+from segapp.inference.engine import EngineLostError
 from segapp.inference.settings import EngineName, RunSettings
 from segapp.maps.layers import Layer
 from segapp.maps.record import MapRecord
@@ -116,8 +117,8 @@ def map_scenes(
     see the same files, share the scenes. `server` says how long a server is waited for; a bearer token for it is taken
     from SEGAPP_TOKEN, and the certificate of a private authority from the file that SEGAPP_CA_CERTIFICATE names.
 
-    Raises InputError where model, scenes or output are not fit to begin with; a single scene that fails raises too,
-    one of several is a `Failure`, unless a server is lost.
+    Raises InputError where model, scenes or output are not fit to begin with; a single scene that fails raises too, one
+    of several is a `Failure`. Where a server is lost, so are all scenes that are left.
     """
     output = Path(output)
     settings, run = settings or MapSettings(), run or RunSettings()
@@ -151,20 +152,27 @@ def map_scenes(
             results = map_on_cluster(dask, job, todo)
         else:
             results = ((file, job.run(file, target, advance)) for file, target in todo)
-        failures = []
+        failures: list[Failure] = []
         hardware = _hardware_lines(run) if isinstance(source, Path) and not dask else iter(())
-        for file, result in results:
-            if isinstance(result, MapRecord):
-                for line in hardware:  # all before the second map, and not before a mistake that ends all
-                    console.print(line, markup=False, soft_wrap=True)
-                done[file] = result
-                for note in result.notes:
-                    console.print(f"note: {note}", markup=False, soft_wrap=True)
-                continue
+        try:
+            for file, result in results:
+                if isinstance(result, MapRecord):
+                    for line in hardware:  # all before the second map, and not before a mistake that ends all
+                        console.print(line, markup=False, soft_wrap=True)
+                    done[file] = result
+                    for note in result.notes:
+                        console.print(f"note: {note}", markup=False, soft_wrap=True)
+                    continue
+                if single:
+                    raise result
+                failures.append(Failure(file, _reason(file, result)))
+                console.print(f"failed: {failures[-1].reason}", markup=False, soft_wrap=True)
+        except EngineLostError as lost:
             if single:
-                raise result
-            failures.append(Failure(file, _reason(file, result)))
-            console.print(f"failed: {failures[-1].reason}", markup=False, soft_wrap=True)
+                raise
+            ended = {*done, *(failure.scene for failure in failures)}
+            failures += [Failure(file, f"{file}: {lost}") for file, _ in todo if file not in ended]
+            console.print(f"failed, with all scenes that are left: {lost}", markup=False, soft_wrap=True)
     return Maps(tuple(done[file] for file in files if file in done), tuple(failures))
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tests.prediction.conftest
-from segapp.client.endpoint import Credentials, Endpoint, credentials_for, parse_endpoint
+from segapp.client.endpoint import Credentials, Endpoint, credentials_for, parse_endpoint, token_for
 from segapp.errors import InputError
 from segapp.prediction.predict import map_scenes
 from tests.serving.service import Model
@@ -92,6 +92,26 @@ def test_variables_that_hold_no_token_or_no_certificate_are_told(
         monkeypatch.setenv("SEGAPP_CA_CERTIFICATE", str(tmp_path / file))
         with pytest.raises(InputError, match=f"{file}: holds no certificates in PEM .*correct SEGAPP_CA_CERTIFICATE"):
             credentials_for(endpoint)
+
+
+def test_a_token_is_taken_from_a_file_as_it_is_at_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint, file = parse_endpoint("grpcs://127.0.0.1:8500/unet6"), tmp_path / "token"
+    monkeypatch.setenv("SEGAPP_TOKEN_FILE", str(file))
+    with pytest.raises(InputError, match=r"token: cannot be read as a token .*correct SEGAPP_TOKEN_FILE"):
+        token_for(endpoint)
+    for token in ("first", "second"):
+        file.write_text(f"{token}\n")
+        assert token_for(endpoint) == token
+
+
+def test_comments_between_certificates_are_skipped(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes("# Autorité de Genève\n".encode() + certificate.with_name("certificate.pem").read_bytes())
+    monkeypatch.setenv("SEGAPP_CA_CERTIFICATE", str(bundle))
+    authority = credentials_for(parse_endpoint("https://127.0.0.1:8501/unet6")).authority
+    assert authority is not None and authority.startswith(b"-----BEGIN CERTIFICATE-----") and authority.isascii()
 
 
 @pytest.fixture(scope="module")

@@ -300,7 +300,10 @@ def test_a_busy_server_is_tried_again_until_it_answers_and_said_so_once() -> Non
     assert [error.details for error in said] == ["0"]
 
 
-@pytest.mark.parametrize(("code", "patience", "more"), [("UNAVAILABLE", 0.5, True), ("NOT_FOUND", 60, False)])
+@pytest.mark.parametrize(
+    ("code", "patience", "more"),
+    [("UNAVAILABLE", 0.5, True), ("RESOURCE_EXHAUSTED", 0.5, True), ("NOT_FOUND", 60, False), ("TOO_LARGE", 60, False)],
+)
 def test_patience_ends_and_other_errors_have_none(code: str, patience: float, more: bool) -> None:
     asked = 0
 
@@ -312,3 +315,28 @@ def test_patience_ends_and_other_errors_have_none(code: str, patience: float, mo
     with pytest.raises(ServerError, match="never"):
         with_retries(request, patience)
     assert (asked > 1) is more
+
+
+@pytest.mark.parametrize("code", ["INTERNAL", "ABORTED"])
+def test_a_fault_of_the_server_is_tried_again_a_few_times(code: str) -> None:
+    asked = 0
+
+    def request() -> None:
+        nonlocal asked
+        asked += 1
+        raise ServerError(code, "its fault", retry_after=0)
+
+    with pytest.raises(ServerError, match="its fault"):
+        with_retries(request, 60)
+    assert asked == 4
+
+
+def test_the_pause_is_the_one_that_the_server_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    failures = [ServerError("RESOURCE_EXHAUSTED", "busy", retry_after=7.0), ServerError("UNAVAILABLE", "x", 3.0)]
+    with_retries(lambda: failures and (_ for _ in ()).throw(failures.pop(0)), 60)
+    assert pauses == [7.0, 3.0]
+    with pytest.raises(ServerError, match="for an hour"):
+        with_retries(lambda: (_ for _ in ()).throw(ServerError("UNAVAILABLE", "for an hour", 3600.0)), 60)
+    assert pauses == [7.0, 3.0]  # longer than anybody's patience

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +69,7 @@ def test_options_that_do_not_go_together_are_told(name: str, scene: Path, tmp_pa
 FAILURES = {
     service.UNAVAILABLE: r"did not answer for 0.3 s \(.*its words.*--patience",
     service.DEADLINE_EXCEEDED: "a longer --deadline or a smaller --tile-size",
-    service.RESOURCE_EXHAUSTED: "a tile is too large for it .*its words.*; give a smaller --tile-size",
+    service.RESOURCE_EXHAUSTED: "has no room for a request .*its words.*; give a longer --patience",
     service.NOT_FOUND: "serves no model 'small' in version 1 .*its words",
     service.INVALID_ARGUMENT: "refuses the request: .*its words",
     service.FAILED_PRECONDITION: "refuses the request: .*its words",
@@ -118,10 +120,16 @@ def test_a_server_that_is_lost_ends_the_other_scenes_too(write_scene: WriteScene
         asked.append(signature)
         return failing(service.UNAVAILABLE)(signature, inputs)
 
-    with serving("http", run) as endpoint, pytest.raises(InputError, match="did not answer for 0 s"):
-        settings = ServerSettings(patience=0)
-        map_scenes(endpoint, [scene, another], tmp_path / "maps", server=settings, quiet=True)
+    results = tmp_path / "maps.json"
+    results.write_text("of the night before")
+    with serving("http", run) as endpoint:
+        options = ["--endpoint", endpoint, "--patience", "0", "--json", results]
+        code, err = _run(scene, another, "--output", tmp_path / "maps", *options)
     assert asked == ["describe", "serving_default"]
+    assert code == 3 and "failed, with all scenes that are left" in err and "2 of 2 scenes failed" in err
+    failures = json.loads(results.read_text())["failures"]
+    assert [Path(failure["scene"]).name for failure in failures] == ["scene.tif", "another.tif"]
+    assert all("did not answer for 0 s" in failure["reason"] for failure in failures)
 
 
 def test_tiles_beyond_what_a_message_holds_are_refused(scene: Path, tmp_path: Path) -> None:
@@ -192,6 +200,31 @@ def test_a_server_that_is_busy_now_and_then_makes_the_same_map(protocol: str, sc
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_answer_that_trickles_in_ends_at_the_deadline(scene: Path, tmp_path: Path) -> None:
+    gone = threading.Event()
+
+    class Trickle(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            try:
+                while not gone.wait(0.02):
+                    self.wfile.write(b" ")
+            except OSError:
+                gone.set()
+
+        def log_message(self, *arguments: object) -> None:
+            """Silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Trickle) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}/small"
+        with pytest.raises(InputError, match=r"a request took longer than 0\.3 s"):
+            map_scenes(endpoint, scene, tmp_path / "map.tif", server=ServerSettings(deadline=0.3), quiet=True)
+        assert gone.wait(60)
+        server.shutdown()
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
