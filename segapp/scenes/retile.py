@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -57,18 +58,20 @@ def quick_to_read(file: Path, tile: int, folder: Path) -> Iterator[Path]:
     """`file` itself, or where it is `slow_to_read` a temporary copy in tiles, uncompressed, of the same name.
 
     The copy lies in a folder of its own in `folder` and is gone at the end, whatever happens; what a process that was
-    killed left there of the same file goes too. It has the pixels, band
-    names, nodata, mask and georeference of `file`. Raises InputError naming `folder` where it does not fit there.
+    killed left there of the same file goes too. It has the pixels, band names, nodata, mask and georeference of `file`.
+    Raises InputError naming `folder` where it does not fit there.
     """
     if not slow_to_read(file, tile):
         yield file
         return
     prefix = f".{file.name}.tiles-"
     with _naming(folder, file):
-        for left in folder.glob(f"{glob.escape(prefix)}*"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        for left in folder.glob(f"{glob.escape(prefix)}*"):
+            with _claimed(left) as ours:
+                if ours:  # whose process was killed
+                    shutil.rmtree(left, ignore_errors=True)
         temporary = tempfile.TemporaryDirectory(prefix=prefix, dir=folder)
-    with temporary:
+    with temporary, _claimed(Path(temporary.name)):
         copy = Path(temporary.name) / file.name
         try:
             with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_TIFF_INTERNAL_MASK=True), _naming(folder, file):
@@ -76,6 +79,30 @@ def quick_to_read(file: Path, tile: int, folder: Path) -> Iterator[Path]:
             yield copy
         finally:
             close_idle(copy)
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Whether the folder was nobody's; until the end it is this process's. The lock goes with the process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where what is left of killed processes stays
+        yield False
+        return
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(opened)
 
 
 def _copy(source: RasterioRaster, copy: Path) -> None:

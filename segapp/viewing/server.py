@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import re
+import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -37,7 +39,10 @@ _HEADERS = {
 
 
 class ViewServer(ThreadingTCPServer):
-    """Serves `site` at http://127.0.0.1:`port`/ (0: a free port). Raises InputError where the port is taken."""
+    """Serves `site` at http://127.0.0.1:`port`/TOKEN/ (0: a free port), where the token is known to who started it.
+
+    Other users of the machine reach the port too, but not the page. Raises InputError where the port is taken.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
@@ -46,6 +51,7 @@ class ViewServer(ThreadingTCPServer):
     def __init__(self, site: Site, port: int = 0) -> None:
         self.site = site
         self.files = page_files()
+        self.root = f"/{secrets.token_urlsafe(16)}"
         self._turns = threading.BoundedSemaphore(_AT_ONCE)
         try:
             super().__init__((LOOPBACK, port), _Handler)
@@ -55,7 +61,7 @@ class ViewServer(ThreadingTCPServer):
 
     @property
     def url(self) -> str:
-        return f"http://{LOOPBACK}:{self.server_address[1]}/"
+        return f"http://{LOOPBACK}:{self.server_address[1]}{self.root}/"
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -119,15 +125,19 @@ class _Handler(BaseHTTPRequestHandler):
             query = parse_qs(parts.query, max_num_fields=4)
         except ValueError:
             raise _RefusedError(HTTPStatus.BAD_REQUEST) from None
-        if parts.path in self.server.files:
-            return self.server.files[parts.path]
+        root, path = self.server.root, parts.path
+        if not hmac.compare_digest(path[: len(root)].encode(), root.encode()):
+            raise _RefusedError(HTTPStatus.NOT_FOUND)
+        path = path.removeprefix(root)
+        if path in self.server.files:
+            return self.server.files[path]
         site = self.server.site
-        if parts.path == "/view.json":
+        if path == "/view.json":
             return _json(site.description)
-        if parts.path == "/pixel":
+        if path == "/pixel":
             row, column = (_whole(query, key) for key in ("row", "column"))
             return _json(self._in_turn(lambda: site.at(row, column)))
-        tile = _TILE.fullmatch(parts.path)
+        tile = _TILE.fullmatch(path)
         if tile is None:
             raise _RefusedError(HTTPStatus.NOT_FOUND)
         layer, place = tile[1], (int(tile[2]), int(tile[3]), int(tile[4]))

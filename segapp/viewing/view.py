@@ -38,11 +38,11 @@ def view(
 ) -> None:
     """Serve a page with `scene`, the class map `classes` over it and, with a swipe bar between them, `compare`.
 
-    The page is at http://127.0.0.1:`port`/ (0: a free port), reached from this machine only; `ready` is called with its
-    URL, and with `browser` it is opened. `bands` are shown as red, green and blue at first; with `model`, a model
-    directory, they are the model's, and values are in its units. Returns never, but raises KeyboardInterrupt when it
-    is interrupted, with everything closed. Raises InputError where a file cannot be read, a map cannot be placed on
-    the scene, a package is missing or the port is taken.
+    The page is at http://127.0.0.1:`port`/TOKEN/ (0: a free port), reached from this machine only, and by who knows the
+    random token; `ready` is called with its URL, and with `browser` it is opened. `bands` are shown as red, green and
+    blue at first; with `model`, a model directory, they are the model's, and values are in its units. Returns never,
+    but raises KeyboardInterrupt when it is interrupted, with everything closed. Raises InputError where a file cannot
+    be read, a map cannot be placed on the scene, a package is missing or the port is taken.
     """
     with serving(scene, classes, compare=compare, model=model, bands=bands, port=port) as server:
         ready(server.url)

@@ -249,3 +249,12 @@ def test_a_file_without_georeference_stays_without(tmp_path: Path, recwarn: pyte
     with always_copied(), quick_to_read(file, TILE, tmp_path) as copy:
         assert open_raster(copy).georeference is None
     assert not recwarn.list
+
+
+@pytest.mark.usefixtures("small_cache")
+def test_two_copies_of_one_file_do_not_touch_each_other(tmp_path: Path) -> None:
+    file = striped(tmp_path, compress="deflate")
+    with quick_to_read(file, TILE, tmp_path) as one, quick_to_read(file, TILE, tmp_path) as other:
+        assert one != other and one.exists() and other.exists()
+        np.testing.assert_array_equal(read_whole(open_raster(one)), read_whole(open_raster(other)))
+    assert list(tmp_path.iterdir()) == [file]

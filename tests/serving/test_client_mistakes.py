@@ -199,7 +199,6 @@ def test_a_server_that_is_busy_now_and_then_makes_the_same_map(protocol: str, sc
     assert len(refused) == 12 and np.array_equal(np.load(tmp_path / "busy.npy"), np.load(tmp_path / "idle.npy"))
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_an_answer_that_trickles_in_ends_at_the_deadline(scene: Path, tmp_path: Path) -> None:
     gone = threading.Event()
 
@@ -225,6 +224,7 @@ def test_an_answer_that_trickles_in_ends_at_the_deadline(scene: Path, tmp_path: 
         server.shutdown()
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

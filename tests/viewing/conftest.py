@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -105,6 +106,12 @@ class Served:
     port: int
 
     def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
+        """Status, body and headers of an answer; `path` is sent as it is behind the page's token."""
+        return self.get_bare(
+            f"{urlsplit(self.url).path.rstrip('/')}{path}" if path[:1] == "/" else path, method, **headers
+        )
+
+    def get_bare(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
         """Status, body and headers of an answer; `path` is sent as it is."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:

@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -130,6 +131,17 @@ def test_the_page_and_its_files_are_there(served: Served) -> None:
 def test_a_hostile_request_is_refused(path: str, served: Served) -> None:
     status, body, _ = served.get(path)
     assert 400 <= status < 500 and len(body) < 100 and b"root:" not in body
+
+
+@pytest.mark.parametrize("path", ["/", "/view.json", "/view.js", "/scene/0/0/0.png?bands=0,1,2", "/wrong/view.json"])
+def test_nothing_is_answered_without_the_pages_token(path: str, served: Served) -> None:
+    status, body, _ = served.get_bare(path)
+    assert status == 404 and len(body) < 100
+
+
+def test_each_server_has_a_token_of_its_own(files: Files) -> None:
+    with serve(files.scene, files.classes) as one, serve(files.scene, files.classes) as other:
+        assert len({urlsplit(site.url).path for site in (one, other)}) == 2
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:80", "localhost@evil.example", "", "0.0.0.0"])

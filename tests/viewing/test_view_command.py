@@ -32,7 +32,7 @@ def test_it_says_the_url_and_an_interruption_ends_it_cleanly(files: Files) -> No
     try:
         assert process.stdout is not None
         said = process.stdout.readline()
-        url = re.search(r"http://127\.0\.0\.1:\d+/", said)
+        url = re.search(r"http://127\.0\.0\.1:\d+/[\w-]{20,}/", said)
         assert said.startswith("scene.tif is shown at ") and url is not None
         with urllib.request.urlopen(f"{url[0]}scene/0/0/0.png?bands=0,1,2") as answer:
             assert answer.status == 200
