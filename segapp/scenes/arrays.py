@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from segapp.errors import InputError
-from segapp.scenes.memory import ArrayRaster, DecodedRaster
+from segapp.scenes.memory import ArrayRaster, DecodedRaster, require_no_bomb
 from segapp.scenes.raster import Raster
 from segapp.windows import Window
 
@@ -143,9 +143,11 @@ def open_npz(path: Path, variable: str | None, layout: Layout | None) -> Raster:
     try:
         with zipfile.ZipFile(path) as archive:
             variables = {name.removesuffix(".npy"): _npz_member(archive, name) for name in archive.namelist()}
+            members = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
     except _NPZ_ERRORS as error:
         raise InputError(f"{path}: cannot be read as NPZ ({error}); write or copy it again") from None
     name = choose_variable(path, variables, variable)
+    require_no_bomb(f"{path}:{name}", members[name].file_size, members[name].compress_size)
     return decoded(f"{path}:{name}", variables[name], layout, lambda: _load_npz(path, name))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from segapp.bands import in_nanometres
 from segapp.errors import InputError
 from segapp.scenes.arrays import Layout, Variable, band_axis, choose_variable, describe
-from segapp.scenes.memory import require_inside, take_bands
+from segapp.scenes.memory import require_inside, require_no_bomb, take_bands
 from segapp.scenes.raster import Raster, Scaling, known_unit
 from segapp.windows import Window
 
@@ -36,6 +37,7 @@ def open_hdf5(path: Path, variable: str | None, layout: Layout | None) -> Raster
             name = choose_variable(path, _variables(file, variable), variable)
             found = file[name]
             refuse_other_files(path, found)
+            require_small_chunks(path, found)
             axis = band_axis(f"{path}:{name}", found.shape, layout or _stated_layout(found))
             raster = Hdf5Raster(path, name, found.shape, found.dtype, axis)
             raster.take_attributes(found.attrs)
@@ -164,6 +166,13 @@ def _numbers(attributes: Mapping[str, Any], key: str) -> np.ndarray:
         return np.asarray(attributes.get(key, ()), np.float64).ravel()
     except (TypeError, ValueError):
         return np.array([])
+
+
+def require_small_chunks(path: Path, dataset: h5py.Dataset) -> None:
+    """Raises InputError where one chunk of `dataset`, which is read as a whole, would fill the memory."""
+    if dataset.chunks is not None:
+        size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+        require_no_bomb(f"{path}:{dataset.name}", size, dataset.id.get_storage_size())
 
 
 def refuse_other_files(path: Path, dataset: h5py.Dataset) -> None:

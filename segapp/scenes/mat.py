@@ -16,7 +16,7 @@ from scipy.io.matlab import MatReadError
 
 from segapp.errors import InputError
 from segapp.scenes.arrays import Layout, Variable, band_axis, choose_variable, decoded, describe
-from segapp.scenes.hdf5 import HDF5_ERRORS, Hdf5Raster, own_items, refuse_other_files
+from segapp.scenes.hdf5 import HDF5_ERRORS, Hdf5Raster, own_items, refuse_other_files, require_small_chunks
 from segapp.scenes.raster import Raster
 
 _DTYPES: dict[str, np.dtype] = {
@@ -183,6 +183,7 @@ def _open_hdf5_based(path: Path, variable: str | None, layout: Layout | None) ->
             name = choose_variable(path, variables, variable)
             stored = name if name in file else name.replace(".", "/")
             refuse_other_files(path, file[stored])
+            require_small_chunks(path, file[stored])
             reverse = reverse or "MATLAB_class" in file[stored].attrs
     except HDF5_ERRORS as error:
         raise InputError(f"{path}: cannot be read as a MAT file ({error}); save it again from MATLAB") from None

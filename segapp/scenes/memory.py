@@ -17,6 +17,19 @@ from segapp.windows import Window
 LARGEST_DECODED = 4 << 30
 """Bytes of the largest array that is decoded as a whole."""
 
+_LARGEST_OF_A_FEW = 512 << 20
+_MOST_TIMES = 100
+"""Numbers of a scene shrink to a third, labels of large areas to a fiftieth."""
+
+
+def require_no_bomb(path: str, size: int, stored: int) -> None:
+    """Raises InputError where `stored` bytes of a file become so many more in memory that only a trap does so."""
+    if size > _LARGEST_OF_A_FEW and size > _MOST_TIMES * stored:
+        raise InputError(
+            f"{path}: {stored:,} bytes of the file would take {size >> 20:,} MiB of memory at once; if they are real, "
+            "save them as a tiled GeoTIFF, or HDF5 in small chunks"
+        )
+
 
 def require_inside(window: Window, shape: tuple[int, int], path: str) -> None:
     """Raises ValueError when `window` is empty or reaches over the edges of a raster of `shape` (H, W)."""

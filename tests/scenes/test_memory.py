@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
+from segapp.errors import InputError
+from segapp.scenes import memory
 from segapp.scenes.memory import ArrayRaster, DecodedPixels, DecodedRaster
+from segapp.scenes.open import open_raster
 from segapp.scenes.raster import Georeference
 from segapp.windows import Window, whole
 
@@ -78,3 +83,21 @@ def test_pixels_of_a_raster_no_longer_used_are_dropped() -> None:
     kept.put(one, np.zeros(125, np.uint8))
     kept.put(two, np.zeros(125, np.uint8))
     assert kept.get(one) is not None
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5", "mat"])
+def test_a_few_bytes_that_would_fill_the_memory_are_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_LARGEST_OF_A_FEW", 1 << 20)
+    pixels = noise(np.uint8, (1500, 1500))
+    for name, array in (("bomb", np.zeros_like(pixels)), ("image", pixels)):
+        file = tmp_path / f"{name}.{kind}"
+        if kind == "npz":
+            np.savez_compressed(file, image=array)
+        else:
+            with h5py.File(file, "w") as opened:
+                opened.create_dataset("image", data=array, chunks=array.shape, compression="gzip")
+    with pytest.raises(InputError, match=rf"bomb\.{kind}:/?image: [\d,]+ bytes of the file would take 2 MiB of memory"):
+        open_raster(tmp_path / f"bomb.{kind}")
+    np.testing.assert_array_equal(read_whole(open_raster(tmp_path / f"image.{kind}"))[..., 0], pixels)
