@@ -78,8 +78,7 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
 def _write_card_and_spec(folder: Path, spec: ModelSpec) -> tuple[Path, Path]:
     card, description = folder / CARD_FILE, folder / MODEL_FILE
     card.write_text(METADATA + model_card(spec), encoding="utf-8")
-    text = json.dumps(spec.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False)
-    description.write_text(text + "\n", encoding="utf-8")
+    description.write_text(spec.as_text(), encoding="utf-8")
     return card, description
 
 

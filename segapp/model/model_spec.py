@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, FiniteFloat, Tag, field_validator, model_validator
@@ -94,6 +95,15 @@ class ModelSpec(Strict):
         if self.normalization.logarithm and not min(self.normalization.mean) > 0:
             raise ValueError("normalization: with logarithm every mean must be above 0; give those of training")
         return self
+
+    def to_share(self) -> ModelSpec:
+        """Without the command that made the model and the folder it ran in, which are nobody's business elsewhere."""
+        kept = {key: value for key, value in self.provenance.items() if key not in ("command", "folder")}
+        return self.model_copy(update={"provenance": kept})
+
+    def as_text(self) -> str:
+        """What `model.json` holds."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n"
 
     def build(self) -> keras.Model:
         """The network with random weights: (N, H, W, C) float32 in the bands' units to probabilities (N, H, W, K).

@@ -213,7 +213,10 @@ def _reason(scene: Source, error: Exception) -> str:
 
 def _identity(spec: ModelSpec) -> dict[str, str]:
     """What identifies a model: its weights, and all else that model.json says."""
-    return {"weights": spec.weights.sha256, "model": hashlib.sha256(spec.model_dump_json().encode()).hexdigest()}
+    return {
+        "weights": spec.weights.sha256,
+        "model": hashlib.sha256(spec.to_share().model_dump_json().encode()).hexdigest(),
+    }
 
 
 def _make_folder(folder: Path) -> None:

@@ -131,7 +131,7 @@ def _main(saved_model: Path, model: Path, patches: Path | None = None) -> None:
 
     with computing_in(EXPORTED):
         network = load(model)
-    spec = network.spec
+    spec = network.spec.to_share()
     side = min(spec.patch_size, _LARGEST)
     shapes = ((2, side, side), (1, side + 1, side - 1), (1, 1, 1))
     images = [made_up(spec, shape, seed) for seed, shape in enumerate(shapes)]

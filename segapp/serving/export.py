@@ -87,7 +87,10 @@ def export(
     with new_version(output, next) as (hidden, version):
         made, name = hidden / version.name, version.absolute().parent.name
         try:
-            write_saved_model(made, network, description, model / MODEL_FILE)
+            model_file = hidden / MODEL_FILE
+            model_file.write_text(description.model.as_text(), encoding="utf-8")
+            write_saved_model(made, network, description, model_file)
+            model_file.unlink()
             warm = write_warmup(made, name, description)
         except tf.errors.OpError as error:
             reason = error.message.partition("\n")[0]
@@ -148,7 +151,11 @@ def _describe(model: keras.Model, counted: CountInput | None) -> Description:
 
     graph = analyse(model)
     return Description(
-        model=model.spec, stride=graph.stride, halo=graph.halo, bytes_per_pixel=bytes_per_pixel(model), counts=counted
+        model=model.spec.to_share(),
+        stride=graph.stride,
+        halo=graph.halo,
+        bytes_per_pixel=bytes_per_pixel(model),
+        counts=counted,
     )
 
 

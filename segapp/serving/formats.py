@@ -65,7 +65,7 @@ def export_format(model: Path, output: Path, format: Format) -> None:
             )
     spec = read_spec(model)
     network, patches, expected = _network_and_sample(model, spec)
-    description = (model / MODEL_FILE).read_text(encoding="utf-8")
+    description = spec.to_share().as_text()
     try:
         temporary = tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".writing-")
     except OSError as error:

@@ -12,7 +12,7 @@ import keras
 
 from segapp.data.dataset import Dataset
 from segapp.data.fingerprint import Fingerprint
-from segapp.errors import InputError
+from segapp.errors import InputError, without_secrets
 from segapp.evaluation.evaluate import score_scenes
 from segapp.inference.loading import open_predictor
 from segapp.inference.settings import RunSettings
@@ -92,7 +92,7 @@ def provenance_of(
     """How a model was made: data, settings, versions. Paths in it start from its "folder"."""
     read = {} if data.dataset_sha256 else {"image rules": dataset.image.model_dump(mode="json", exclude_defaults=True)}
     return {
-        "command": command,
+        "command": without_secrets(command),
         "folder": str(Path.cwd()),
         "dataset": dataset.path,
         **data.as_provenance(),

@@ -151,7 +151,8 @@ def test_an_image_of_one_pixel_is_served(conversation: Conversation) -> None:
 
 def test_the_model_describes_itself(conversation: Conversation) -> None:
     description = from_json(conversation.answers["describe"].outputs["model"].item(), "the server")
-    assert description.model == conversation.spec
+    assert description.model == conversation.spec.to_share()
+    assert not {"command", "folder"} & set(description.model.provenance) and description.model.provenance["recipe"]
     assert description.stride == 2**conversation.spec.network.depth
     assert description.counts is not None and description.counts.nodata == 0
 
@@ -246,7 +247,7 @@ def test_model_json_and_configurations_come_along(exported: Exported) -> None:
     version = exported.version
     saved = SavedModel.FromString((version / "saved_model.pb").read_bytes())
     assert [asset.filename for asset in saved.meta_graphs[0].asset_file_def] == ["model.json"]
-    assert (version / "assets" / "model.json").read_bytes() == (exported.model / "model.json").read_bytes()
+    assert (version / "assets" / "model.json").read_text("utf-8") == read_spec(exported.model).to_share().as_text()
     config = text_format.Parse((version.parent / "models.config").read_text(), ModelServerConfig())
     [model] = config.model_config_list.config
     assert (model.name, model.base_path) == (version.parent.name, f"/models/{version.parent.name}")
