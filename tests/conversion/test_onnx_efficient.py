@@ -79,3 +79,27 @@ def test_a_map_made_whole_numbers_is_refused(tmp_path: Path, converted: Convert)
     with pytest.raises(InputError, match=r"'whole' \(Cast\)"):
         converted(tmp_path / "theirs.onnx")
     assert not (tmp_path / "theirs").exists()
+
+
+def test_a_network_in_half_precision_becomes_one_of_float32_with_the_same_weights(
+    tmp_path: Path, converted: Convert
+) -> None:
+    _write(tmp_path / "theirs.onnx")
+    file = onnx.load(tmp_path / "theirs.onnx")
+    for tensor in file.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    for value in (*file.graph.input, *file.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    (cast,) = (node for node in file.graph.node if node.op_type == "Cast")
+    cast.attribute[0].i = TensorProto.FLOAT16
+    onnx.save(file, tmp_path / "theirs.onnx")
+    model = converted(tmp_path / "theirs.onnx")  # and is compared with ONNX Runtime's answers on the way
+    weights = [weight for layer in model.layers for weight in layer.get_weights()]
+    assert weights and all(np.array_equal(weight, weight.astype(np.float16)) for weight in weights[2:])
+    images = noise((2, 32, 48, 3))
+    session = onnxruntime.InferenceSession(tmp_path / "theirs.onnx", providers=["CPUExecutionProvider"])
+    logits = session.run(None, {"image": images.transpose(0, 3, 1, 2).astype(np.float16)})[0].astype(np.float32)
+    expected = np.exp(logits - logits.max(1, keepdims=True))
+    expected = (expected / expected.sum(1, keepdims=True)).transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(outputs(model, images), expected, atol=0.01, rtol=0)  # theirs is rounded at each node
