@@ -48,7 +48,8 @@ def evaluate(
      "absent": ["snow"], "scenes": 1, "pixels": 9216, "global_accuracy": 0.91,
      "mean_accuracy": 0.9, "mean_iou": 0.85, "weighted_iou": 0.86, "kappa": 0.84,
      "mean_f1": 0.91, "mean_boundary_f1": 0.88, "confusion": [[4000, 96], [210, 4910]],
-     "compute_precision": "float32"}
+     "compute_precision": "float32", "intervals": {"unit": "scene", "units": 26,
+      "global_accuracy": [0.89, 0.93], "mean_iou": [0.81, 0.88], "class_iou": [[0.9, 0.96]]}}
     """
     from segapp.evaluation.evaluate import evaluate as run
     from segapp.evaluation.report import print_scores

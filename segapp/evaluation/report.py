@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,10 @@ from rich.table import Table
 from segapp.classes import ClassTable
 from segapp.evaluation.boundary import boundary_f1
 from segapp.evaluation.confusion import ConfusionMatrix, mean_of_known
+from segapp.evaluation.intervals import Intervals, bootstrap, enough_scenes
+from segapp.windows import Window, grid, whole
+
+_BLOCKS, _SMALLEST_BLOCK = 4, 64
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Scores:
     """Pixel counts; rows are the reference, columns the prediction, both in the order of `classes`."""
     compute_precision: str | None = None
     """What the network computed in, as in "bfloat16"; None where that is not known."""
+    intervals: Intervals | None = None
+    """None where the scenes are too few."""
 
     def as_dict(self) -> dict[str, Any]:
         """The scores as JSON knows them: NaN becomes None."""
@@ -68,14 +75,22 @@ class Evaluation:
         boundary F1, which takes most of the time."""
         self.matrix = ConfusionMatrix.empty(classes)
         self._boundaries, self._compute_precision = boundaries, compute_precision
-        self._scenes = 0
+        self._by_scene: list[np.ndarray] = []
+        self._by_block: list[np.ndarray] = []
         self._boundary_f1: list[np.ndarray] = []
 
     def add(self, reference: np.ndarray, prediction: np.ndarray) -> None:
         """Score one scene: two maps of network indexes, both (H, W) uint8; `IGNORED_INDEX` carries no score."""
         classes = self.matrix.classes
-        self.matrix += ConfusionMatrix.of(classes, reference, prediction)
-        self._scenes += 1
+        blocks = [
+            ConfusionMatrix.of(classes, reference[block.slices], prediction[block.slices]).counts
+            for block in _blocks(reference.shape)
+        ]
+        counts = np.sum(blocks, axis=0)
+        self.matrix += ConfusionMatrix(classes, counts)
+        self._by_scene.append(counts)
+        if not enough_scenes(len(self._by_scene)):
+            self._by_block += [block for block in blocks if block.any()]
         if self._boundaries:
             self._boundary_f1.append(boundary_f1(reference, prediction, len(classes)))
 
@@ -103,7 +118,7 @@ class Evaluation:
                 for i, c in enumerate(matrix.classes.classes)
             ),
             absent=tuple(matrix.absent),
-            scenes=self._scenes,
+            scenes=len(self._by_scene),
             pixels=int(matrix.counts.sum()),
             global_accuracy=matrix.global_accuracy,
             mean_accuracy=matrix.mean_accuracy,
@@ -114,7 +129,19 @@ class Evaluation:
             mean_boundary_f1=mean_of_known(np.array([mean_of_known(per_class) for per_class in boundary])),
             confusion=tuple(map(tuple, matrix.counts.tolist())),
             compute_precision=self._compute_precision,
+            intervals=self._intervals(),
         )
+
+    def _intervals(self) -> Intervals | None:
+        if enough_scenes(len(self._by_scene)):
+            return bootstrap(np.array(self._by_scene), "scene")
+        return bootstrap(np.array(self._by_block), "block") if self._by_block else None
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[Window]:
+    """The blocks of a scene (H, W) that may stand for scenes: up to 4 along each side, of 64 pixels or more."""
+    height, width = (-(-side // max(1, min(_BLOCKS, side // _SMALLEST_BLOCK))) for side in shape)
+    return grid(whole((shape[0], shape[1])), height, width)
 
 
 def print_scores(scores: Scores, console: Console) -> None:
@@ -139,6 +166,12 @@ def print_scores(scores: Scores, console: Console) -> None:
         f"weighted IoU {_shown(scores.weighted_iou)}, kappa {_shown(scores.kappa)}",
         highlight=False,
     )
+    if intervals := scores.intervals:
+        accuracy, iou = (f"{low:.3f} to {high:.3f}" for low, high in (intervals.global_accuracy, intervals.mean_iou))
+        console.print(
+            f"95 % intervals over {intervals.units} {intervals.unit}s: global accuracy {accuracy}, mean IoU {iou}",
+            highlight=False,
+        )
     if scores.absent:
         console.print(
             f"Absent from the reference and left out of the means: {', '.join(scores.absent)}",

@@ -166,6 +166,7 @@ def _notes(
     elif scores:
         scored = f"Scored on {scenes} with the role {role}{computed}, after training; "
         scored += "the scores are those of model.json."
+    scored += scores.intervals_in_words if scores else ""
     compared = no_comparison = ""
     if other:
         compared = f"Before: {other[1].name} ({other[0]}). After: {spec.name}." + (

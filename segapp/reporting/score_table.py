@@ -29,6 +29,16 @@ class ClassRow(_Row):
     boundary_f1: Score
 
 
+class IntervalTable(_Row):
+    """See `segapp.evaluation.intervals.Intervals`."""
+
+    unit: str
+    units: int
+    global_accuracy: tuple[Score, Score]
+    mean_iou: tuple[Score, Score]
+    class_iou: tuple[tuple[Score, Score], ...]
+
+
 class ScoreTable(_Row):
     """What `segapp evaluate --json` writes; see `segapp.evaluation.report.Scores`."""
 
@@ -45,12 +55,23 @@ class ScoreTable(_Row):
     mean_boundary_f1: Score
     confusion: tuple[tuple[int, ...], ...]
     compute_precision: str | None = None
+    intervals: IntervalTable | None = None
 
     @model_validator(mode="after")
     def _square(self) -> ScoreTable:
         if [len(row) for row in self.confusion] != [len(self.classes)] * len(self.classes):
             raise ValueError("the confusion matrix does not fit the classes")
         return self
+
+    @property
+    def intervals_in_words(self) -> str:
+        """The 95 % intervals in a sentence; "" where there are none."""
+        if self.intervals is None:
+            return ""
+        found = (self.intervals.global_accuracy, self.intervals.mean_iou)
+        accuracy, iou = ("-" if None in pair else f"{pair[0]:.3f} to {pair[1]:.3f}" for pair in found)
+        units = f"{self.intervals.units} {self.intervals.unit}s"
+        return f" 95 % intervals over {units}: global accuracy {accuracy}, mean IoU {iou}."
 
     def reason_undefined(self, row: ClassRow, score: str) -> str:
         """Why this score of a class is undefined; "" where it is defined."""
