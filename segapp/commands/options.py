@@ -110,6 +110,7 @@ def require_folder(file: Path | None) -> None:
     if not file.resolve().parent.is_dir():
         raise InputError(f"{file}: its folder does not exist; make it first")
     try:
-        file.unlink(missing_ok=True)
+        if file.is_file() and not file.is_symlink():  # not a device such as /dev/stdout
+            file.unlink()
     except OSError as error:
         raise InputError(f"{file}: cannot be replaced ({error.strerror}); name a file that you may write") from None
