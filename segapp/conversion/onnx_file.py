@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from segapp.conversion.foreign import Foreign, Original, missing_package, one_a_band
+from segapp.conversion.onnx_graph import compute_in_float32, fold_shapes, leave_out_unneeded
 from segapp.errors import InputError
 from segapp.model.model_spec import Normalization
 
 if TYPE_CHECKING:
     import onnx
 
-_OF_SHAPES = {"Shape", "Size", "ConstantOfShape"}
 _AFFINE = ("Sub", "Add", "Mul", "Div")
 
 
@@ -34,7 +33,7 @@ def read_onnx(path: Path) -> Foreign:
     from segapp.conversion.onnx_layers import translate
 
     file = _load(path)
-    folded = _fold_shapes(file)
+    folded = fold_shapes(file)
     graph = folded.graph
     constants = _constants(path, folded)
     images = [one for one in graph.input if one.name not in constants]
@@ -72,88 +71,12 @@ def _load(path: Path) -> onnx.ModelProto:
                 tensor.data_location = onnx.TensorProto.DEFAULT
                 del tensor.external_data[:]
         onnx.checker.check_model(file)
-        _compute_in_float32(file.graph)
-        _leave_out_unneeded(file.graph)
+        compute_in_float32(file.graph)
+        leave_out_unneeded(file.graph)
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path}: is damaged or no ONNX file ({reason}); export or copy it again") from None
     return file
-
-
-def _compute_in_float32(graph: onnx.GraphProto) -> None:
-    """Make a graph that computes in float16 one of float32, as the network that is made of it computes.
-
-    Weights keep their values. In float16 the original rounds after each node: its probabilities are then up to 1e-3 off
-    what its own weights say.
-    """
-    import onnx
-
-    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
-    for tensor in graph.initializer:
-        tensor.CopyFrom(_widened(tensor))
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        if value.type.tensor_type.elem_type == half:
-            value.type.tensor_type.elem_type = single
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                attribute.t.CopyFrom(_widened(attribute.t))
-            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == half:
-                attribute.i = single
-            elif attribute.type == onnx.AttributeProto.GRAPH:
-                _compute_in_float32(attribute.g)
-
-
-def _widened(tensor: onnx.TensorProto) -> onnx.TensorProto:
-    import onnx
-
-    if tensor.data_type != onnx.TensorProto.FLOAT16:
-        return tensor
-    return onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
-
-
-def _fold_shapes(file: onnx.ModelProto) -> onnx.ModelProto:
-    """`file` with constants in the place of nodes that compute with the image's size, if ONNX Runtime is installed.
-
-    PyTorch writes such nodes around paddings. A file without them is given back as it is.
-    """
-    if not _OF_SHAPES & {node.op_type for node in file.graph.node} or len(file.graph.input) != 1:
-        return file
-    try:
-        import onnxruntime
-    except ImportError:
-        return file
-    import onnx
-
-    single = onnx.ModelProto()
-    single.CopyFrom(file)
-    dimensions = single.graph.input[0].type.tensor_type.shape.dim
-    if dimensions and not dimensions[0].dim_value:
-        dimensions[0].dim_value = 1
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    with tempfile.TemporaryDirectory(prefix="segapp-") as folder:
-        options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
-        try:
-            onnxruntime.InferenceSession(single.SerializeToString(), options, providers=["CPUExecutionProvider"])
-            folded = onnx.load(options.optimized_model_filepath)
-        except Exception:  # ONNX Runtime's exceptions have no base class; the nodes are then refused by name
-            return file
-    _leave_out_unneeded(folded.graph)
-    return folded
-
-
-def _leave_out_unneeded(graph: onnx.GraphProto) -> None:
-    """Take out the nodes on which the output does not depend: ONNX Runtime would run them, whatever they take."""
-    needed = {one.name for one in graph.output}
-    kept = []
-    for node in reversed(graph.node):  # the checker has seen to it that each comes before those that use it
-        if needed & set(node.output):
-            needed |= set(node.input)
-            kept.append(node)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
 
 
 def _require_beside(path: Path, location: str) -> None:
