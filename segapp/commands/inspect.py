@@ -62,8 +62,9 @@ def inspect(path: Path, model: Path | None, json_file: Path | None) -> None:
         write_results(json_file, spec.model_dump(mode="json", by_alias=True))
         return
     from segapp.data.dataset import read_dataset
-    from segapp.data.inspection import DatasetSummary, ImageSummary, inspect_dataset, inspect_scene
+    from segapp.data.inspection import inspect_dataset, inspect_scene
     from segapp.data.inspection_tables import print_summary
+    from segapp.data.summaries import DatasetSummary, ImageSummary
     from segapp.scenes.band_files import same_scene
     from segapp.scenes.raster_scene import open_scene
     from segapp.scenes.rules import ImageRules

@@ -1,4 +1,7 @@
-"""The Keras layer for each ONNX operator that a U-Net is made of."""
+"""The Keras layer for each ONNX operator that a U-Net is made of.
+
+Longer than other files: it is one table of operators, each with its few lines.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""Summaries of datasets and images, read once from end to end: sizes, ranges, class pixels, and what looks wrong."""
+"""Datasets and images read once from end to end: sizes, ranges, class pixels, and what looks wrong."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from rasterio.crs import CRS
@@ -16,7 +15,8 @@ from segapp.data.comparison import differences
 from segapp.data.dataset import Dataset
 from segapp.data.leakage import leaks
 from segapp.data.statistics import RunningStatistics
-from segapp.scenes.blocks import Block, Role
+from segapp.data.summaries import BandSummary, ClassSummary, DatasetSummary, ImageSummary, RoleSummary, SceneSummary
+from segapp.scenes.blocks import Block
 from segapp.scenes.raster_scene import RasterScene
 from segapp.scenes.scene import Scene
 from segapp.windows import grid, whole
@@ -25,98 +25,6 @@ _READ = 1024  # rows and columns at a time: 25 MB of six bands, whatever the siz
 _PARTLY = 0.1  # of the pixels
 _FILLS = (-9999, -99999, -999, -32768, -32767, -3000, -28672, -2147483648)  # the last but one and two: MODIS
 _NEAR_CONSTANT = 1e-3  # standard deviation over range
-
-
-@dataclass(frozen=True)
-class BandSummary:
-    """The range of a band's valid pixels, in `unit`; None where no pixel is valid."""
-
-    name: str
-    unit: str
-    minimum: float | None
-    mean: float | None
-    maximum: float | None
-    std: float | None
-    scale: float
-    offset: float
-    """Counts times scale plus offset are the values."""
-
-
-@dataclass(frozen=True)
-class ClassSummary:
-    """How many pixels of a role carry a class."""
-
-    id: int
-    name: str
-    pixels: int
-
-
-@dataclass(frozen=True)
-class SceneSummary:
-    """One scene of a dataset: its size in pixels and the share of pixels without data, 0 to 1."""
-
-    name: str
-    path: str
-    role: Role
-    height: int
-    width: int
-    invalid_share: float
-    unknown_ids: dict[int | float, int]
-    """Ids in the label file that are neither class nor ignored, with their pixel counts."""
-    nodata: str
-    """By what pixels have no data."""
-    partly_share: float
-    """The share of pixels, 0 to 1, that are invalid because some of their bands, not all, have no data."""
-    bands: tuple[BandSummary, ...]
-
-
-@dataclass(frozen=True)
-class RoleSummary:
-    """All scenes of a role together."""
-
-    role: Role
-    bands: tuple[BandSummary, ...]
-    classes: tuple[ClassSummary, ...]
-    unlabelled_pixels: int
-    """Pixels that are ignored or carry no label."""
-
-
-@dataclass(frozen=True)
-class DatasetSummary:
-    """What `inspect_dataset` found."""
-
-    name: str
-    path: str
-    roles: tuple[RoleSummary, ...]
-    scenes: tuple[SceneSummary, ...]
-    warnings: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The summary in types that JSON knows."""
-        data = asdict(self)
-        for scene in data["scenes"]:
-            scene["unknown_ids"] = [{"id": key, "pixels": n} for key, n in scene["unknown_ids"].items()]
-        return data
-
-
-@dataclass(frozen=True)
-class ImageSummary:
-    """What `inspect_scene` found; `crs` is None where the image has none."""
-
-    path: str
-    height: int
-    width: int
-    dtype: str
-    crs: str | None
-    bands: tuple[BandSummary, ...]
-    invalid_share: float
-    nodata: str
-    """By what pixels have no data."""
-    warnings: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The summary in types that JSON knows."""
-        return asdict(self)
 
 
 def _band_summaries(bands: tuple[Band, ...], running: RunningStatistics) -> tuple[BandSummary, ...]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from segapp.data.inspection import BandSummary, DatasetSummary, ImageSummary, RoleSummary, SceneSummary
+from segapp.data.summaries import BandSummary, DatasetSummary, ImageSummary, RoleSummary, SceneSummary
 
 
 def print_summary(summary: DatasetSummary | ImageSummary, console: Console) -> None:

@@ -2,6 +2,8 @@
 
 Receptive fields follow the index arithmetic of Araujo, Norris and Sim, "Computing receptive fields of convolutional
 neural networks" (Distill, 2019), extended to transposed convolutions and to graphs with skips.
+
+Longer than other files: what each kind of layer does to an image is said once, and read by all of these.
 """
 
 from __future__ import annotations

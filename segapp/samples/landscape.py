@@ -3,6 +3,8 @@
 Ground is drawn on a grid three times finer than the pixels and averaged down, so that edges are mixed pixels. Several
 surfaces belong to more than one class by their spectrum alone (a ploughed field and bare ground, a meadow and a young
 crop, a roof and sand): shape and texture tell them apart, as in real scenes.
+
+Longer than other files: one function draws one kind of ground, in the order in which they cover each other.
 """
 
 from __future__ import annotations

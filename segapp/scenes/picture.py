@@ -12,8 +12,9 @@ from PIL.Image import DecompressionBombError, DecompressionBombWarning
 from skimage import io
 
 from segapp.errors import InputError
-from segapp.scenes.geotiff import ALPHA_AS_DATA, RasterioRaster, looks_like_alpha, without_warnings
+from segapp.scenes.geotiff import RasterioRaster, without_warnings
 from segapp.scenes.memory import DecodedRaster
+from segapp.scenes.raster_metadata import ALPHA_AS_DATA, looks_like_alpha
 from segapp.windows import whole
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})

@@ -17,7 +17,8 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
 from segapp.errors import InputError
-from segapp.scenes.geotiff import CACHE_BYTES, RasterioRaster, close_idle, colors_of, open_quietly
+from segapp.scenes.geotiff import CACHE_BYTES, RasterioRaster, close_idle, open_quietly
+from segapp.scenes.raster_metadata import colors_of
 from segapp.windows import grid, round_up, whole
 
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

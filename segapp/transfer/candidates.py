@@ -1,4 +1,7 @@
-"""The candidates of a transfer: the base, the fitted head, the network after its phases, and both with context."""
+"""The candidates of a transfer: the base, the fitted head, the network after its phases, and both with context.
+
+Longer than other files: each candidate starts from another one's network, head and folder, which one class holds.
+"""
 
 from __future__ import annotations
 
