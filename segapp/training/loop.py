@@ -41,7 +41,7 @@ class Trainer:
         distillation: Distillation | None = None,
         compiled: bool = False,
     ) -> None:
-        """`distillation`, where given, is added to the loss; `compiled` has XLA compile the gradients."""
+        """`distillation`, where given, is added to the loss; `compiled` has XLA compile the gradients, where it can."""
         self.model, self.optimizer, self.strategy = model, optimizer, strategy
         self._loss, self._config, self._distillation = loss, config, distillation
         self._factors = factors or VariableFactors.usual(model.trainable_variables)
@@ -54,8 +54,7 @@ class Trainer:
         self._average = keras.callbacks.SwapEMAWeights() if averages else None
         if self._average:
             self._average.set_model(model)
-        self._gradients = tf.function(self._gradients_of, jit_compile=True) if compiled else self._gradients_of
-        self._distributed_step = tf.function(self._step)
+        self._use(compiled)
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -65,7 +64,18 @@ class Trainer:
     def step(self, images: tf.Tensor, labels: tf.Tensor) -> StepResult:
         """Take one step on this worker's batch, (batch, size, size, C) and (batch, size, size), split over its replicas
         in order."""
-        return StepResult(*self._distributed_step(images, labels))
+        try:
+            return StepResult(*self._distributed_step(images, labels))
+        except tf.errors.OpError:
+            if not self._compiled:
+                raise
+            self._use(compiled=False)  # XLA lacks an operator or a tool of CUDA's; nothing has changed yet
+            return StepResult(*self._distributed_step(images, labels))
+
+    def _use(self, compiled: bool) -> None:
+        self._compiled = compiled
+        self._gradients = tf.function(self._gradients_of, jit_compile=True) if compiled else self._gradients_of
+        self._distributed_step = tf.function(self._step)
 
     @property
     def learning_rate(self) -> float:
@@ -123,7 +133,9 @@ class Trainer:
         gradients = regularise_and_clip(gradients, variables, self._factors, self._config, scale)
         if replicas > 1:  # Keras sums over the replicas once more
             gradients = [gradient / replicas for gradient in gradients]
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        # A step that cannot be compiled must not count: nothing moves before its gradients are there.
+        with tf.control_dependencies(gradients if self._compiled else []):
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return loss, right, counted
 
     def _gradients_of(
