@@ -92,6 +92,8 @@ def _read_members(path: Path) -> tuple[dict[str, Any], int]:
     except HDF5_ERRORS as error:
         raise ValueError(f"{_WEIGHTS} is damaged ({error}); save or copy it again") from None
     kind, module = (config.get("class_name"), config.get("module")) if isinstance(config, dict) else (None, None)
+    if str(module).startswith("tf_keras."):
+        raise ValueError('is of Keras 2; load it with tf_keras, save it with model.save("NAME.h5"), and give that file')
     if kind not in ("Functional", "Sequential") or module not in _ROOTS:
         raise ValueError(f"holds a {module}.{kind}; save a functional network: keras.Model(image, map)")
     if config.get("registered_name") not in (None, kind):

@@ -268,6 +268,7 @@ def _layer(config: dict[str, Any]) -> dict[str, Any]:
         (lambda c: _layer(c)["config"].update(activation={"class_name": "__lambda__"}), "__lambda__ may hold code"),
         (lambda c: _layer(c).update(class_name="deserialize"), r"has no keras\.layers\.deserialize"),
         (lambda c: c.update(module="os", class_name="system"), r"holds a os\.system; save a functional network"),
+        (lambda c: c.update(module="tf_keras.src.engine.functional"), r"is of Keras 2; .*save it with model\.save"),
         (lambda c: c.update(registered_name="mine>Functional"), "is registered as 'mine>Functional'"),
         (lambda c: b"[" * 100_000, "cannot be read as JSON"),
         (lambda c: b"\xff", "cannot be read as JSON"),
