@@ -15,7 +15,11 @@ OPERATION_MODULES = frozenset(
 )
 """Where Keras' operations (`keras.ops`) say that they live."""
 
+OWN_MODULE = "segapp.nets.resampling"
+"""Where segapp's layers for imported networks live."""
+
 _MODULES = OPERATION_MODULES | {
+    OWN_MODULE,
     "keras",
     "keras.constraints",
     "keras.dtype_policies",
@@ -137,7 +141,8 @@ def check_serialized(data: Any) -> None:
             raise ValueError(f"{place}: {kind} may hold code or read files; replace it by other layers of Keras")
         if kind in _MODELS:
             raise ValueError(f"{place}: is a model within the network; call that model's layers one by one instead")
-        if kind not in PLAIN_OBJECTS and (module not in _MODULES or item.get("registered_name") not in (None, kind)):
+        registered = {None, kind, *({f"segapp>{kind}"} if module == OWN_MODULE else ())}
+        if kind not in PLAIN_OBJECTS and (module not in _MODULES or item.get("registered_name") not in registered):
             raise ValueError(f"{place}: '{module}.{kind}' is not Keras' own; replace it by layers of Keras")
 
 

@@ -13,7 +13,8 @@ import keras
 from keras import KerasTensor
 
 from segapp.errors import InputError
-from segapp.nets.config import OPERATION_MODULES, PLAIN_OBJECTS, KerasGraph, serialized_objects
+from segapp.nets import resampling
+from segapp.nets.config import OPERATION_MODULES, OWN_MODULE, PLAIN_OBJECTS, KerasGraph, serialized_objects
 
 KERAS_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, RuntimeError, OSError)
 """What Keras raises for configurations and files that do not fit."""
@@ -26,6 +27,7 @@ _EXPORTED: dict[str, tuple[Any, type]] = {
     "keras.layers": (keras.layers, keras.Layer),
     "keras.random": (keras.random, keras.random.SeedGenerator),
     "keras.regularizers": (keras.regularizers, keras.Regularizer),
+    OWN_MODULE: (resampling, keras.Layer),
     **{name: (sys.modules[name], keras.Operation) for name in OPERATION_MODULES},
 }
 _OWN_NAMES = re.compile(r"image|input_normalization|softmax|nan_to_num(_\d+)?")
