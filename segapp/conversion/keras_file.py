@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
 import zipfile
 import zlib
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segapp.configuration import LARGEST_TEXT
+from segapp.conversion.keras_2 import is_of_keras_2, modernised, with_modules
 from segapp.errors import InputError
 from segapp.nets.config import check_serialized
 from segapp.nets.weights_file import build_within, check_weights, expands_too_far
@@ -31,7 +33,7 @@ def read_keras_file(path: Path) -> keras.Model:
     when the network takes or gives anything else.
     """
     try:
-        network, stored = _read_members(path)
+        network, weights = _read_members(path)
         config = network.get("config")
         check_serialized(config)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
@@ -47,12 +49,14 @@ def read_keras_file(path: Path) -> keras.Model:
         check_exported(config)
         with warnings.catch_warnings():  # Keras warns of every layer before it raises
             warnings.simplefilter("ignore")
-            if build_within(lambda: keras.saving.deserialize_keras_object(network), stored) is None:
-                raise ValueError(f"it has more weights than {stored:,} bytes can hold")
-            model = keras.models.load_model(path, compile=False, safe_mode=True)
+            with tempfile.TemporaryDirectory(prefix="segapp-") as folder:
+                checked = _write(Path(folder) / "checked.keras", network, weights)  # Keras changes what it reads
+                if build_within(lambda: keras.saving.deserialize_keras_object(network), len(weights)) is None:
+                    raise ValueError(f"it has more weights than {len(weights):,} bytes can hold")
+                model = keras.models.load_model(checked, compile=False, safe_mode=True)
         inputs, outputs = model.inputs, model.outputs
     except (*KERAS_ERRORS, zipfile.BadZipFile, zlib.error) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:80]
         raise InputError(f"{path}: cannot be read by Keras {keras.__version__} ({reason}); save it again") from None
     if len(inputs) != 1 or len(outputs) != 1:
         ends = ", ".join(repr(tensor._keras_history.operation.name) for tensor in (*inputs, *outputs))
@@ -68,8 +72,16 @@ def read_keras_file(path: Path) -> keras.Model:
     return keras.Model(inputs[0], outputs[0], name=model.name)
 
 
-def _read_members(path: Path) -> tuple[dict[str, Any], int]:
-    """What the file says of the network, and the size of its weights, whose file is checked.
+def _write(path: Path, network: dict[str, Any], weights: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr(_CONFIG, json.dumps(network))
+        archive.writestr(_WEIGHTS, weights)
+    return path
+
+
+def _read_members(path: Path) -> tuple[dict[str, Any], bytes]:
+    """What the file says of the network, in the words of Keras 3, and its weights, whose file is checked.
 
     Raises ValueError when it is not what Keras writes.
     """
@@ -91,9 +103,11 @@ def _read_members(path: Path) -> tuple[dict[str, Any], int]:
         check_weights(path, weights)
     except HDF5_ERRORS as error:
         raise ValueError(f"{_WEIGHTS} is damaged ({error}); save or copy it again") from None
+    if is_of_keras_2(config):
+        config = with_modules(modernised(config))
     kind, module = (config.get("class_name"), config.get("module")) if isinstance(config, dict) else (None, None)
     if kind not in ("Functional", "Sequential") or module not in _ROOTS:
         raise ValueError(f"holds a {module}.{kind}; save a functional network: keras.Model(image, map)")
     if config.get("registered_name") not in (None, kind):
         raise ValueError(f"its network is registered as {config['registered_name']!r}; save a plain keras.Model")
-    return {key: value for key, value in config.items() if key != "compile_config"}, len(weights)
+    return {key: value for key, value in config.items() if key != "compile_config"}, weights
