@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from segapp.configuration import LARGEST_TEXT
 from segapp.conversion.keras_2 import is_of_keras_2, modernised, with_modules
 from segapp.errors import InputError
-from segapp.nets.config import check_serialized
+from segapp.nets.config import MODEL_MODULES, check_serialized
 from segapp.nets.weights_file import build_within, check_weights, expands_too_far
 from segapp.scenes.hdf5 import HDF5_ERRORS
 
@@ -22,20 +22,27 @@ if TYPE_CHECKING:
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _LARGEST = {"metadata.json": 1 << 20, _CONFIG: LARGEST_TEXT, _WEIGHTS: 1 << 34}  # bytes, unpacked
-_ROOTS = {"keras", "keras.models", "keras.src.models.functional", "keras.src.models.sequential"}
 
 
 def read_keras_file(path: Path) -> keras.Model:
     """The network in a ``.keras`` file as a functional model from one image, (N, H, W, C), to one map, (N, H, W, K).
 
+    It is the one that `load_keras_file` gives, or what `plain_graph` makes of it. Raises InputError when it takes or
+    gives anything else than images and maps, and as `load_keras_file` does.
+    """
+    return require_pixels(path, load_keras_file(path))
+
+
+def load_keras_file(path: Path) -> keras.Model:
+    """The network in a ``.keras`` file, with one input and one output.
+
     What the file says of the network is checked before Keras reads it: it may hold none but Keras' own layers, no more
-    weights than the file, and nothing that lies elsewhere. Raises InputError when it does, when the file is damaged, or
-    when the network takes or gives anything else.
+    weights than the file, and nothing that lies elsewhere. Raises InputError when it does, or when the file is damaged.
     """
     try:
         network, weights = _read_members(path)
         config = network.get("config")
-        check_serialized(config)
+        check_serialized(config, models=True)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise InputError(f"{path}: is damaged or no .keras file ({error}); save or copy it again") from None
     except (ValueError, TypeError) as error:
@@ -63,13 +70,26 @@ def read_keras_file(path: Path) -> keras.Model:
         raise InputError(
             f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs ({ends}); save a keras.Model with one of each"
         )
-    for what, tensor in (("takes", inputs[0]), ("gives", outputs[0])):
+    return model
+
+
+def require_pixels(path: Path, model: keras.Model) -> keras.Model:
+    """`model` as a plain graph from (N, H, W, C) to (N, H, W, K); InputError where it is none."""
+    import keras
+
+    from segapp.conversion.plain_graph import plain_graph
+
+    try:
+        model = plain_graph(model)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    for what, tensor in (("takes", model.inputs[0]), ("gives", model.outputs[0])):
         if len(tensor.shape) != 4 or tensor.shape[-1] is None:
             name = tensor._keras_history.operation.name
             raise InputError(
                 f"{path}: layer '{name}' {what} {tensor.shape}, not pixels (N, H, W, channels); segapp maps every pixel"
             )
-    return keras.Model(inputs[0], outputs[0], name=model.name)
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
 def _write(path: Path, network: dict[str, Any], weights: bytes) -> Path:
@@ -106,7 +126,7 @@ def _read_members(path: Path) -> tuple[dict[str, Any], bytes]:
     if is_of_keras_2(config):
         config = with_modules(modernised(config))
     kind, module = (config.get("class_name"), config.get("module")) if isinstance(config, dict) else (None, None)
-    if kind not in ("Functional", "Sequential") or module not in _ROOTS:
+    if kind not in ("Functional", "Sequential") or module not in MODEL_MODULES:
         raise ValueError(f"holds a {module}.{kind}; save a functional network: keras.Model(image, map)")
     if config.get("registered_name") not in (None, kind):
         raise ValueError(f"its network is registered as {config['registered_name']!r}; save a plain keras.Model")

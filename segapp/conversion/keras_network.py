@@ -13,7 +13,7 @@ import numpy as np
 
 from segapp.conversion.foreign import Foreign, Original
 from segapp.conversion.keras_2 import modernised, with_modules
-from segapp.conversion.keras_file import read_keras_file
+from segapp.conversion.keras_file import load_keras_file, require_pixels
 from segapp.errors import InputError
 from segapp.nets.config import check_serialized
 from segapp.nets.weights_file import build_within, check_weights
@@ -23,13 +23,15 @@ _CONFIG = "model_config"
 
 
 def read_keras(path: Path) -> Foreign:
-    """The network in a ``.keras`` file; raises InputError as `read_keras_file` does."""
+    """The network in a ``.keras`` file; raises InputError as `segapp.conversion.keras_file` does."""
     import keras
 
-    model = read_keras_file(path)
+    original = load_keras_file(path)
+    model = require_pixels(path, original)
 
     def run(images: np.ndarray) -> np.ndarray:
-        return keras.ops.convert_to_numpy(keras.ops.cast(model(images, training=False), "float32"))
+        made = keras.ops.convert_to_numpy(keras.ops.cast(original(images, training=False), "float32"))
+        return made.reshape(*images.shape[:3], -1) if made.ndim == 3 else made
 
     return Foreign(model, "Keras", original=Original("Keras", run))
 
@@ -61,7 +63,7 @@ def read_old_keras(path: Path) -> Foreign:
         raise InputError(f"{path}: is damaged or no model of Keras ({error}); save or copy it again") from None
     try:
         config = modernised(config)
-        check_serialized(with_modules(config["config"]["layers"]))
+        check_serialized(with_modules(config["config"]["layers"]), models=True)
         check_weights(path)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None

@@ -14,7 +14,14 @@ from keras import KerasTensor
 
 from segapp.errors import InputError
 from segapp.nets import resampling
-from segapp.nets.config import OPERATION_MODULES, OWN_MODULE, PLAIN_OBJECTS, KerasGraph, serialized_objects
+from segapp.nets.config import (
+    MODEL_MODULES,
+    OPERATION_MODULES,
+    OWN_MODULE,
+    PLAIN_OBJECTS,
+    KerasGraph,
+    serialized_objects,
+)
 
 KERAS_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, RuntimeError, OSError)
 """What Keras raises for configurations and files that do not fit."""
@@ -114,6 +121,8 @@ def check_exported(data: Any) -> None:
     """Check that Keras has each class that it serialized into `data`; raises ValueError naming the layer."""
     for layer, item in serialized_objects(data):
         kind = item["class_name"]
+        if item.get("module") in MODEL_MODULES and kind in ("Functional", "Model", "Sequential"):
+            continue
         namespace, base = _EXPORTED.get(item.get("module", ""), (None, object))
         found = getattr(namespace, kind, None)
         if kind not in PLAIN_OBJECTS and not (isinstance(found, type) and issubclass(found, base)):
