@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from keras import layers
 
-from segapp.conversion.head import neighbours
+from segapp.conversion.head import neighbours, transposed_neighbours
 from segapp.conversion.onnx_node import CHANNELS, NCHW, Head, Map, Node, Operator
 from segapp.conversion.onnx_padding import Pads, read_pads
 
@@ -101,6 +101,14 @@ def _transposed_convolution(node: Node) -> Map:
     beyond = [max(b, stride - side) for b, stride, side in zip(beyond, strides, kernel.shape[2:], strict=True)]
     kernel = np.pad(kernel, ((0, 0), (0, 0), (0, beyond[0]), (0, beyond[1])))
     cut = Pads(pads.top, pads.left, pads.bottom - more[0] + beyond[0], pads.right - more[1] + beyond[1])
+    if node.is_head and groups == 1:
+        bias = np.zeros(kernel.shape[1], np.float32) if bias is None else bias
+        name = node.names.new(node.name)
+        tensor, weights = transposed_neighbours(
+            x.tensor, kernel.transpose(2, 3, 0, 1), strides, "valid", f"{name}_neighbours"
+        )
+        made = replace(x, tensor=tensor, head=Head(weights, bias, name), positive=False)
+        return padded(node, made, Pads(*(-side for side in cut)))
     layer = node.layer(
         layers.Conv2DTranspose,
         filters=kernel.shape[1],

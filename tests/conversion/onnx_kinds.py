@@ -467,6 +467,7 @@ TAILS: dict[str, tuple[int, Kind]] = {
     "LogSoftmax": (13, lambda g, x: g.op("LogSoftmax", g.conv(x, 6, 4, 1), axis=1)),
     "ArgMax": (13, lambda g, x: g.op("ArgMax", g.op("Softmax", g.conv(x, 6, 4, 1), axis=1), axis=1, keepdims=0)),
     "upsampled logits": (13, upsampled(3)),
+    "ConvTranspose": (13, transposed(4, filters=4, pads=[1] * 4)),
     "upsampled logits, align_corners": (13, upsampled(1, coordinate_transformation_mode="align_corners")),
     "dense layer in NHWC, Softmax": (13, dense_softmax),
 }

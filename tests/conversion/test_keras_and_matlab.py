@@ -250,6 +250,45 @@ def test_weights_from_matlab_are_matched_by_layer_name(tmp_path: Path, converted
     assert model.spec.provenance["check"].startswith("none: only MATLAB can run the original")
 
 
+def _as_unet(path: Path) -> None:
+    """Renames the layers of a file as MATLAB's `unet` names them, and puts the skip connection's channels first."""
+    with h5py.File(path, "r+") as file:
+        for group in file.values():
+            name = group.attrs["Name"].replace("Bridge", "LatentNetwork-Bridge")
+            group.attrs["Name"] = name.replace("Final-ConvolutionLayer", "encoderDecoderFinalConvLayer")
+            if re.fullmatch(r"Decoder_Stage_\d_Conv_1_", name):
+                kernel = group["0"][:].reshape(group["0"].attrs["Shape"].astype(int))
+                below, skip = np.split(kernel, 2, axis=2)
+                group["0"][:] = np.concatenate([skip, below], axis=2).ravel()
+
+
+def test_weights_of_matlabs_unet_are_matched_and_its_skips_turned(tmp_path: Path, converted: Convert) -> None:
+    original = _their_unet()
+    _as_unet(_write_matlab_weights(tmp_path / "weights.h5", original))
+    images = noise((1, 32, 48, 3))
+    np.testing.assert_allclose(outputs(converted(tmp_path / "weights.h5"), images), original(images), atol=1e-5, rtol=0)
+
+
+def test_matlabs_arrays_are_in_keras_order(tmp_path: Path, converted: Convert) -> None:
+    """A U-Net of depth 1 with one filter, whose arrays are zero but for the numbers here."""
+    model = unet(3, 4, UNetConfig(depth=1, filters=1))
+    model.set_weights([np.zeros(weight.shape) for weight in model.get_weights()])
+    path = _write_matlab_weights(tmp_path / "weights.h5", model)
+    with h5py.File(path, "r+") as file:
+        file["Encoder_Stage_1_Conv_1_/0"][2] = 1  # row 0, column 0, the third band
+        file["Encoder_Stage_1_Conv_2_/0"][4] = 1  # the middle of 3 x 3
+        file["Decoder_Stage_1_Conv_1_/0"][2 * 4 + 1] = 1  # the middle, of the skip connection
+        file["Decoder_Stage_1_Conv_2_/0"][4] = 1
+        file["Final-ConvolutionLayer_/0"][3] = 1
+    image = np.zeros((1, 8, 8, 3), np.float32)
+    image[0, 2, 5, 2] = 2.0
+    found = np.log(outputs(converted(path), image))
+    logits = (found - found[..., :1])[0, ..., 3]
+    expected = np.zeros((8, 8))
+    expected[3, 6] = 2.0  # the kernel's first row and column look one pixel up and left
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
 def _break(path: Path, what: str) -> None:
     with h5py.File(path, "r+") as file:
         if what == "missing":
