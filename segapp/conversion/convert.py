@@ -125,11 +125,14 @@ def _reader(source: Path) -> Callable[[Path], Foreign]:
 
         refuse_mat(source)
     from segapp.conversion.keras_network import is_whole_model, read_keras, read_old_keras
+    from segapp.conversion.keras_weights import holds_weights_alone, read_keras_weights
     from segapp.conversion.matlab_weights import read_matlab_weights
 
     if suffix == ".keras":
         return read_keras
-    return read_old_keras if is_whole_model(source) else read_matlab_weights
+    if is_whole_model(source):
+        return read_old_keras
+    return read_keras_weights if holds_weights_alone(source) else read_matlab_weights
 
 
 def _require_one_each(source: Path, what: str, given: Sequence[str], wanted: int) -> None:

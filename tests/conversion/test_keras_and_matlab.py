@@ -333,7 +333,40 @@ def test_a_normalization_that_is_not_one_number_a_band_is_refused(
         converted(_write_matlab_weights(tmp_path / "weights.h5", _their_unet(), **arrays))
 
 
-def test_weights_alone_of_keras_are_refused(tmp_path: Path, converted: Convert) -> None:
-    _u_net().save_weights(tmp_path / "theirs.weights.h5")
-    with pytest.raises(InputError, match=r"theirs.weights.h5: holds no U-Net of MATLAB's unetLayers"):
-        converted(tmp_path / "theirs.weights.h5")
+def _old_weights(path: Path, model: keras.Model) -> None:
+    """What Keras 2 wrote by `save_weights`: the layers' groups of a whole model, at the root."""
+    model.save(path.with_name("whole.h5"))
+    with h5py.File(path.with_name("whole.h5"), "r") as whole, h5py.File(path, "w") as file:
+        for name in whole["model_weights"]:
+            whole.copy(whole["model_weights"][name], file, name)
+        for name, value in whole["model_weights"].attrs.items():
+            file.attrs[name] = value
+
+
+@pytest.mark.parametrize("name", ["theirs.weights.h5", "theirs.h5"])
+def test_weights_alone_of_keras_need_the_architecture_beside_them(
+    tmp_path: Path, converted: Convert, name: str
+) -> None:
+    original = _u_net(activation="softmax")
+    if name == "theirs.h5":
+        _old_weights(tmp_path / name, original)
+    else:
+        original.save_weights(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name}: holds weights alone; in Keras write .*theirs.json"):
+        converted(tmp_path / name)
+    (tmp_path / "theirs.json").write_text(original.to_json())
+    images = noise((2, 32, 48, 3))
+    np.testing.assert_allclose(outputs(converted(tmp_path / name), images), original(images), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"config": 1, "class_name": "Functional"}'])
+def test_an_architecture_that_is_none_is_refused(tmp_path: Path, converted: Convert, text: str) -> None:
+    for name in ("theirs.weights.h5", "theirs.h5"):
+        if name == "theirs.h5":
+            _old_weights(tmp_path / name, _u_net())
+        else:
+            _u_net().save_weights(tmp_path / name)
+        (tmp_path / "theirs.json").write_text(text)
+        with pytest.raises(InputError, match=r"theirs"):
+            converted(tmp_path / name)
+        assert not (tmp_path / "theirs").exists()
