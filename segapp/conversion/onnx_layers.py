@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from segapp.conversion import onnx_arithmetic, onnx_convolutions, onnx_pixels, onnx_shapes
+from segapp.conversion import onnx_arithmetic, onnx_convolutions, onnx_pixels, onnx_reshapes, onnx_shapes
 from segapp.conversion.onnx_constants import fold
 from segapp.conversion.onnx_node import NCHW, Map, Names, Node, Operator, Value
 from segapp.errors import InputError
@@ -22,10 +22,11 @@ _OPERATORS: dict[str, Operator] = {
     **onnx_convolutions.OPERATORS,
     **onnx_pixels.OPERATORS,
     **onnx_arithmetic.OPERATORS,
+    **onnx_reshapes.OPERATORS,
     **onnx_shapes.OPERATORS,
 }
 _WITH_WEIGHTS = {*onnx_convolutions.OPERATORS, "PRelu"}
-_LONGEST = 60  # letters of a name or a reason in a message
+_LONGEST = 50  # letters of a name or a reason in a message
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Graph:
 
     def refused(self, node: onnx.NodeProto, why: str) -> InputError:
         """That a node cannot be converted: one line with its name and operator."""
-        name = (node.name or node.output[0])[-_LONGEST:]
+        name = (node.name or node.output[0])[-40:]
         return InputError(f"{self.path}: node '{name}' ({node.op_type}) {why}; replace it before the export")
 
 
@@ -138,7 +139,7 @@ def _apply(graph: Graph, node: onnx.NodeProto, names: Names, head: str) -> None:
         made = operator(here)
     except (ValueError, KeyError, TypeError, IndexError, NotImplementedError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise graph.refused(node, f"cannot be built ({reason[: _LONGEST + 20]})") from None
+        raise graph.refused(node, f"cannot be built ({reason[:_LONGEST]})") from None
     maps = made if isinstance(made, list) else [made]
     graph.values.update(dict(zip(node.output, maps, strict=False)))
 
