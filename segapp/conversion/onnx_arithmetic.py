@@ -181,7 +181,7 @@ def _softmax(node: Node) -> Map:
     axis = node.axis(len(x.axes), -1 if node.opset >= 13 else 1)
     alone = node.opset >= 13 or axis == len(x.axes) - 1 or x.is_summary
     if x.axes[axis] != CHANNELS or not alone:  # before version 13 the axis and all behind it make one distribution
-        raise ValueError("its axis is not the channels' alone; in MATLAB export with 'OpsetVersion', 13")
+        raise ValueError("its axis is not alone: use 'OpsetVersion', 13")
     return x.with_tensor(node.layer(layers.Softmax)(x.tensor), positive=True)
 
 

@@ -12,7 +12,9 @@ import pytest
 
 from segapp.errors import InputError
 from tests.conversion.conftest import Convert, noise, outputs
-from tests.conversion.onnx_kinds import HEIGHT, KINDS, TAILS, WIDTH, Builder, Kind, f, i, unary, write
+from tests.conversion.onnx_builder import HEIGHT, WIDTH, Builder, Kind, f, i
+from tests.conversion.onnx_kinds import KINDS, TAILS, write
+from tests.conversion.onnx_patterns import unary
 
 
 def _expected(path: Path, images: np.ndarray, last: bool = False) -> np.ndarray:
