@@ -285,9 +285,7 @@ def _sample(call: Call, axis: int, scale: Scale) -> tuple[_Sampling | None, Scal
         made, rest = divmod(extra * up, down)
         if rest:
             raise _unknown(op, "gives a size that is no whole number of pixels")
-        # A margin of a pixel beyond the two or four that are weighed, since positions lie between pixels.
-        reach = up * ({"cubic": 2}.get(op.interpolation, 1) + 1)
-        sampling = None if op.coordinates == "align_corners" else _Sampling(2 * reach + 1, reach, down, up)
+        sampling = None if op.coordinates == "align_corners" else _Sampling(*op.sampled(axis), down, up)
         return sampling, Scale(scale.stride * down / up, made)
     if isinstance(op, layers.ZeroPadding2D) or call.kind == "Pad":
         before, after = op.padding[axis] if isinstance(op, layers.ZeroPadding2D) else op.pad_width[axis + 1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, Literal
 
 import keras
@@ -93,6 +95,26 @@ class Resampling2D(layers.Layer):
 
         distances = (far(1 + part), near(part), near(1 - part), far(2 - part))
         return [(first + place, weights) for place, weights in enumerate(distances, start=-1)]
+
+    def sampled(self, axis: int) -> tuple[int, int]:
+        """How many pixels along an axis (0: rows) output pixel i is made of, and how many before i * down they begin.
+
+        They are pixels of the input after up - 1 empty ones have been put behind each, as `segapp.nets.graph` counts.
+        """
+        up, down = self.factors[axis]
+        offsets = []
+        for index in range(up):
+            place = Fraction(index * down, up)
+            if self.coordinates == "half_pixel":
+                place += (Fraction(down, up) - 1) / 2
+            first = math.floor(place)
+            taps = range(first, first + 1) if place == first else range(first, first + 2)
+            if self.interpolation == "nearest":
+                taps = range(nearest := rounded(place, self.rounding, math), nearest + 1)
+            elif self.interpolation == "cubic" and place != first:
+                taps = range(first - 1, first + 3)
+            offsets += [tap * up - index * down for tap in taps]
+        return max(offsets) - min(offsets) + 1, -min(offsets)
 
     def compute_output_shape(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
         """(N, H * rows, W * columns, C)."""
