@@ -162,10 +162,8 @@ def _resized(node: Node, x: Map, rows: Fraction, columns: Fraction) -> keras.Ker
         raise ValueError("it resizes with antialias or exclude_outside")
     if rows.denominator == columns.denominator == 1:
         size = rows.numerator, columns.numerator
-        repeats = mode == "nearest" and all(_repeats(factor, coordinates, rounding) for factor in size)
-        if repeats or (mode == "linear" and coordinates == "half_pixel"):
-            interpolation = "nearest" if repeats else "bilinear"
-            return node.layer(layers.UpSampling2D, size=size, interpolation=interpolation)(x.tensor)
+        if mode == "nearest" and all(_repeats(factor, coordinates, rounding) for factor in size):
+            return node.layer(layers.UpSampling2D, size=size)(x.tensor)
     layer = node.layer(
         Resampling2D,
         factors=[(rows.numerator, rows.denominator), (columns.numerator, columns.denominator)],

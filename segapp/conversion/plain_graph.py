@@ -11,6 +11,7 @@ import numpy as np
 from keras import KerasTensor, layers
 
 from segapp.conversion.head import classifier, neighbours, transposed_neighbours
+from segapp.nets.resampling import Resampling2D
 
 _MOVES_PIXELS = ("UpSampling2D", "Resampling2D", "Cropping2D")
 """What gives the same before the classifier as behind it, since its weights of pixels add up to 1."""
@@ -22,8 +23,9 @@ def plain_graph(model: keras.Model) -> keras.Model:
 
     Models that it calls are called layer by layer. Where its last layer with weights is a convolution of several
     pixels, a transposed one or a dense layer, it becomes a layer that puts pixels side by side and a 1x1 convolution;
-    an upsampling behind it goes before it. A reshape of its map to (N, H * W, K) at the end is left out. `model` itself
-    is given back where there is nothing to change.
+    an upsampling behind it goes before it. A reshape of its map to (N, H * W, K) at the end is left out. Bilinear
+    upsampling becomes a layer of segapp's, since Keras' own fails on images of a size that is not known beforehand.
+    `model` itself is given back where there is nothing to change.
 
     Raises ValueError where a model within is no graph of layers.
     """
@@ -37,13 +39,18 @@ def plain_graph(model: keras.Model) -> keras.Model:
     moved = any(type(one).__name__ in _MOVES_PIXELS for one in tail)
     within = any(isinstance(layer, keras.Model) for layer in model.layers)
     reshaped = len(model.outputs[0].shape) == 3 and any(isinstance(one, layers.Reshape) for one in tail)
-    if not (within or reshaped or moved or (simple and _weights_of_head(head) is not None)):
+    bilinear = any(map(_is_bilinear, operations))
+    if not (within or reshaped or moved or bilinear or (simple and _weights_of_head(head) is not None)):
         return model
     image = keras.Input(model.inputs[0].shape[1:], name="image")
     ends = all(type(one).__name__ in (*_ENDINGS, *_MOVES_PIXELS) for one in tail)
     copies = _Copies(head if operations.count(head) == 1 and ends else None)
     (output,) = copies.call(model, [image])
     return keras.Model(image, _called(output), name=model.name)
+
+
+def _is_bilinear(operation: keras.Operation) -> bool:
+    return isinstance(operation, layers.UpSampling2D) and operation.interpolation == "bilinear"
 
 
 def _graph(model: keras.Model) -> keras.Function:
@@ -159,7 +166,11 @@ class _Copies:
         if copy is not None:
             return copy(*args, **keywords)
         config = {**operation.get_config(), "name": self._new(operation.name)}
-        copy = self._copies[id(operation)] = operation.__class__.from_config(config)
+        if _is_bilinear(operation) and operation.data_format == "channels_last":
+            copy = Resampling2D([[factor, 1] for factor in operation.size], name=config["name"])
+        else:
+            copy = operation.__class__.from_config(config)
+        self._copies[id(operation)] = copy
         made = copy(*args, **keywords)
         if isinstance(operation, layers.Layer) and operation.weights:
             copy.set_weights(operation.get_weights())
