@@ -31,7 +31,7 @@ def plain_graph(model: keras.Model) -> keras.Model:
     """
     operations = list(_operations(model))
     weighted = [place for place, one in enumerate(operations) if getattr(one, "weights", ())]
-    if not weighted:
+    if not weighted or len(model.outputs[0].shape) not in (3, 4):
         return model
     head = operations[weighted[-1]]
     tail = operations[weighted[-1] + 1 :]

@@ -135,9 +135,9 @@ def _naming(layer: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except KERAS_ERRORS as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:60]
         raise InputError(
-            f"layer '{layer['name']}' ({layer['class_name']}) cannot be built ({reason}); "
+            f"layer '{layer['name'][-40:]}' ({layer['class_name']}) cannot be built ({reason}); "
             "replace it in the network that it comes from"
         ) from None
 
