@@ -102,7 +102,8 @@ def keras2(folder: Path, name: str) -> None:
     while x.shape[1] < SIDE:
         x = layers.UpSampling2D(interpolation="bilinear")(x)
         skips = [body.get_layer(tap).output for tap in taps]
-        x = layers.Concatenate()([x, *(skip for skip in skips if skip.shape[1] == x.shape[1])]) if taps else x
+        skips = [skip for skip in skips if skip.shape[1] == x.shape[1]]
+        x = layers.Concatenate()([x, *skips]) if skips else x
         x = layers.Conv2D(16, 3, padding="same", activation="relu")(x)
     model = tf_keras.Model(body.input, layers.Conv2D(CLASSES, 1, activation="softmax")(x))
     model(np.random.default_rng(0).normal(size=(4, SIDE, SIDE, len(BANDS))).astype("float32"), training=True)

@@ -65,7 +65,9 @@ def _unsqueezed(node: Node) -> Map:
 
 
 def _concatenated(node: Node) -> Map:
-    maps = [node.map(place) for place in range(len(node.inputs))]
+    # timm's encoders give a map of no channels where they have none.
+    full = [place for place, one in enumerate(node.inputs) if not isinstance(one, np.ndarray) or one.size]
+    maps = [node.map(place) for place in full]
     if len(maps) == 1:
         return maps[0]
     axes = maps[0].axes

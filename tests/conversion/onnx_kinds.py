@@ -183,6 +183,7 @@ KINDS: dict[str, tuple[int, Kind]] = {
     "Pad by reflection": (13, pad("reflect")),
     "Pad by the edge": (13, pad("edge")),
     "Concat of more than two": (13, dense_block),
+    "Concat with nothing": (13, lambda g, x: g.op("Concat", x, g.random(1, 0, HEIGHT, WIDTH), axis=1)),
     "Add with broadcasting": (13, lambda g, x: g.op("Add", x, g.op("Add", g.random(6, 1, 1), g.random(1, 1, 1)))),
     "If of a known condition": (13, constant_if),
     "Identity and Dropout": (13, lambda g, x: g.op("Identity", g.op("Dropout", x))),
