@@ -26,6 +26,7 @@ from segapp.errors import InputError
 @click.option("--unit", help="Of what the network takes: reflectance, digital number, ...")
 @click.option("--mean", help="Mean of each band, as in 0.05,0.08,0.1,0.2, where the file does not hold them.")
 @click.option("--std", help="Standard deviation of each band, likewise.")
+@click.option("--scene", type=FILE, help="An image to compare the result with the original on, besides noise.")
 @click.option("--head-layer", help="The classifier layer, where it is not found.")
 @json_option("what was made, and how it was checked")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -38,6 +39,7 @@ def convert(
     unit: str | None,
     mean: str | None,
     std: str | None,
+    scene: Path | None,
     head_layer: str | None,
     json_file: Path | None,
     quiet: bool,
@@ -79,6 +81,7 @@ def convert(
         mean=means,
         std=stds,
         head_layer=head_layer,
+        scene=scene,
     )
     network = model.spec.network
     kind = f"U-Net of depth {network.depth}" if isinstance(network, UNetConfig) else "Keras network"

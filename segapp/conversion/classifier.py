@@ -29,8 +29,8 @@ def find_head(path: Path, model: keras.Model, wanted: str | None) -> tuple[keras
         (head.kernel_size, head.strides, head.groups, head.data_format) != ((1, 1), (1, 1), 1, "channels_last")
     ):
         raise InputError(
-            f"{path}: layer '{head.name}' ({type(head).__name__}) is no 1x1 Conv2D with channels last, which a head "
-            "must be; name the head, or put one behind it and train that"
+            f"{path}: layer '{head.name[-40:]}' ({type(head).__name__}) is no 1x1 Conv2D with channels last, which a "
+            "head must be; name the head, or put one behind it and train that"
         )
     config = model.get_config()
     calls = {layer["name"]: layer for layer in config["layers"]}
@@ -42,9 +42,8 @@ def find_head(path: Path, model: keras.Model, wanted: str | None) -> tuple[keras
         inputs = [item["config"] for _, item in serialized_objects(call["inbound_nodes"]) if _is_tensor(item)]
         if call["class_name"] not in _MAY_FOLLOW_HEAD or len(inputs) != 1:
             raise InputError(
-                f"{path}: layer '{name}' ({call['class_name']}) follows the head '{head.name}', where only an "
-                f'activation may; save keras.Model(model.input, model.get_layer("{head.name}").output), or name '
-                "another head"
+                f"{path}: layer '{name[-40:]}' ({call['class_name']}) follows the head '{head.name[-40:]}', where only "
+                "an activation may; save the network up to there, or name another head"
             )
         following.append(call["config"].get("activation", call["class_name"].lower()))
         if call["config"].get("axis", -1) not in (-1, 3):

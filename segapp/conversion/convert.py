@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from segapp.bands import Band, known_wavelength
 from segapp.classes import ClassTable, read_class_csv
 from segapp.configuration import validate
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
     import keras
 
     from segapp.model.base import Base
-
-LARGEST_DIFFERENCE = 1e-4
-"""How far a converted model's probabilities may be from the original's."""
 
 _PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
 _SUFFIXES = ".keras, .h5, .onnx or .safetensors"
@@ -40,6 +35,7 @@ def convert(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     head_layer: str | None = None,
+    scene: str | Path | None = None,
 ) -> keras.Model:
     """Bring a pretrained network over into the new model directory `output`; returns it as `segapp.load` does.
 
@@ -49,14 +45,15 @@ def convert(
     `scale` and `unit` of what it takes (count * scale), and, where the file does not hold them, `mean` and `std` of the
     bands in that unit. `head_layer` names the classifier where it is not the last layer with weights.
 
-    The result is run against the original where something installed can run that; `spec.provenance["check"]` says what
-    was done. Raises InputError, and writes nothing, where the file is damaged or unsafe, its network cannot be brought
-    over, or the result computes something else.
+    The result is run against the original on noise, and on the image `scene`, where something installed can run that;
+    `spec.provenance["check"]` says what was done. Raises InputError, and writes nothing, where the file is damaged or
+    unsafe, its network cannot be brought over, or the result computes something else.
     """
     source, output = Path(source), Path(output)
     check_paths(source, output)
     table = classes if isinstance(classes, ClassTable) else read_class_csv(Path(classes))
 
+    from segapp.conversion.check import compare
     from segapp.conversion.rebuild import rebuild
 
     foreign = _reader(source)(source)
@@ -78,7 +75,7 @@ def convert(
     model = spec.build()
     for name, values in weights.items():
         model.get_layer(name).set_weights(values)
-    check = _check(source, foreign, model, spec, head_layer)
+    check = compare(source, foreign, model, spec, head_layer, None if scene is None else Path(scene))
     provenance = {"converted from": source.name, "format": foreign.format, "check": check}
     spec = spec.model_copy(update={"provenance": provenance})
     try:
@@ -128,11 +125,14 @@ def _reader(source: Path) -> Callable[[Path], Foreign]:
 
         refuse_mat(source)
     from segapp.conversion.keras_network import is_whole_model, read_keras, read_old_keras
+    from segapp.conversion.keras_weights import holds_weights_alone, read_keras_weights
     from segapp.conversion.matlab_weights import read_matlab_weights
 
     if suffix == ".keras":
         return read_keras
-    return read_old_keras if is_whole_model(source) else read_matlab_weights
+    if is_whole_model(source):
+        return read_old_keras
+    return read_keras_weights if holds_weights_alone(source) else read_matlab_weights
 
 
 def _require_one_each(source: Path, what: str, given: Sequence[str], wanted: int) -> None:
@@ -146,7 +146,7 @@ def _require_one_each(source: Path, what: str, given: Sequence[str], wanted: int
         )
 
 
-def _describe(name: str, foreign: Foreign, base: Base) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
+def _describe(name: str, foreign: Foreign, base: Base) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """What the file says of the model, and the weights of its layers: segapp's U-Net where that computes the same."""
     from segapp.conversion.unet_graph import as_unet
 
@@ -156,54 +156,7 @@ def _describe(name: str, foreign: Foreign, base: Base) -> tuple[dict[str, Any], 
         "name": name,
         "network": own.config if own else base.spec.network,
         "head": "final_conv" if own else base.spec.head,
-        "patch_size": min((side for side in foreign.model.input_shape[1:3] if side), default=base.spec.patch_size),
+        "patch_size": min((side for side in foreign.size if side), default=base.spec.patch_size),
     }
     weights = own.weights if own else {layer.name: layer.get_weights() for layer in base.model.layers if layer.weights}
     return description, weights
-
-
-def _check(source: Path, foreign: Foreign, model: keras.Model, spec: ModelSpec, head_layer: str | None) -> str:
-    """Compare `model` with the original on synthetic patches, and say what was compared.
-
-    Raises InputError where the original does not end in probabilities or logits of exclusive classes, or they differ.
-    """
-    import keras
-
-    from segapp.conversion.classifier import find_head
-
-    head, activations = find_head(source, foreign.model, head_layer)
-    ending = [name for name in activations if name != "linear"]
-    if ending not in ([], ["softmax"]) and not (ending == ["sigmoid"] and head.filters == 1):
-        raise InputError(
-            f"{source}: ends in {' and '.join(ending)} of {head.filters} classes; segapp's classes exclude each other, "
-            "so give a network that ends in a softmax, or in a sigmoid of one class"
-        )
-    if foreign.original is None:
-        return f"none: {foreign.unchecked}"
-    height, width = (side or 2 * spec.patch_size for side in foreign.model.input_shape[1:3])
-    mean, std = np.array(spec.normalization.mean), np.array(spec.normalization.std)
-    noise = np.random.default_rng(0).normal(size=(2, height, width, len(mean)))
-    images = (mean + std * noise).astype(np.float32)
-    given = foreign.original.run(
-        ((images - mean) / std).astype(np.float32) if foreign.normalization is None else images
-    )
-    if given.ndim != 4 or given.shape[:3] != images.shape[:3]:
-        raise InputError(f"{source}: makes {given.shape} of images {images.shape}; give a network of every pixel")
-    found = keras.ops.convert_to_numpy(model(images, training=False))
-    difference = float(np.abs(_as_probabilities(given, ending) - found).max())
-    if not difference <= LARGEST_DIFFERENCE:
-        raise InputError(
-            f"{source}: the converted network's probabilities differ from those of {foreign.original.runtime} by "
-            f"{difference:.2g}; nothing is written, please report it with the file"
-        )
-    return f"{foreign.original.runtime}, largest difference of probabilities {difference:.1g}"
-
-
-def _as_probabilities(given: np.ndarray, ending: list[str]) -> np.ndarray:
-    """(N, H, W, K) probabilities of what a network gives, one class for a sigmoid becoming two."""
-    from scipy.special import expit, softmax
-
-    if given.shape[-1] > 1:
-        return given if ending else softmax(given, axis=-1)
-    one = given if ending else expit(given)
-    return np.concatenate([1 - one, one], axis=-1)

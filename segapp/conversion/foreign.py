@@ -28,7 +28,8 @@ class Foreign:
     """A functional network (N, H, W, C) to (N, H, W, K), read from a file of another make.
 
     `normalization` is what the file does to the bands before, if it says so. `original` is None where nothing is
-    installed that can run the file, or where it holds weights only; `unchecked` then says why.
+    installed that can run the file, or where it holds weights only; `unchecked` then says why. `open_sides` says that
+    the network takes images of any size, though `model` is built for one.
     """
 
     model: keras.Model
@@ -36,6 +37,14 @@ class Foreign:
     normalization: Normalization | None = None
     original: Original | None = None
     unchecked: str = ""
+    open_sides: tuple[bool, bool] = (False, False)
+
+    @property
+    def size(self) -> tuple[int | None, int | None]:
+        """The height and width of the images that it takes; None for any."""
+        sides = self.model.input_shape[1:3]
+        height, width = (None if is_open else side for side, is_open in zip(sides, self.open_sides, strict=True))
+        return height, width
 
 
 def one_a_band(what: str, values: np.ndarray) -> tuple[float, ...]:

@@ -7,35 +7,31 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from segapp.conversion.foreign import Foreign, Original
-from segapp.conversion.keras_file import read_keras_file
+from segapp.conversion.keras_2 import modernised, with_modules
+from segapp.conversion.keras_file import load_keras_file, require_pixels
 from segapp.errors import InputError
 from segapp.nets.config import check_serialized
 from segapp.nets.weights_file import build_within, check_weights
 from segapp.scenes.hdf5 import HDF5_ERRORS
 
 _CONFIG = "model_config"
-_PARTS = ("layers", "initializers", "regularizers", "constraints")
-_KERNEL = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
-_DROPPED = {"SeparableConv2D": _KERNEL, "DepthwiseConv2D": _KERNEL, "SeparableConv1D": _KERNEL}
-"""Keys that Keras 2 wrote of these layers and Keras 3 does not take; they change no prediction."""
-_GROUPED = (*_DROPPED, "Conv2DTranspose")
-"""Layers of which Keras 2 wrote `groups`, which Keras 3 does not take; only 1 means the same."""
 
 
 def read_keras(path: Path) -> Foreign:
-    """The network in a ``.keras`` file; raises InputError as `read_keras_file` does."""
+    """The network in a ``.keras`` file; raises InputError as `segapp.conversion.keras_file` does."""
     import keras
 
-    model = read_keras_file(path)
+    original = load_keras_file(path)
+    model = require_pixels(path, original)
 
     def run(images: np.ndarray) -> np.ndarray:
-        return keras.ops.convert_to_numpy(keras.ops.cast(model(images, training=False), "float32"))
+        made = keras.ops.convert_to_numpy(keras.ops.cast(original(images, training=False), "float32"))
+        return made.reshape(*images.shape[:3], -1) if made.ndim == 3 else made
 
     return Foreign(model, "Keras", original=Original("Keras", run))
 
@@ -66,8 +62,8 @@ def read_old_keras(path: Path) -> Foreign:
     except (*HDF5_ERRORS, AttributeError) as error:  # a RecursionError is a RuntimeError
         raise InputError(f"{path}: is damaged or no model of Keras ({error}); save or copy it again") from None
     try:
-        config = _without_dropped_keys(config)
-        check_serialized(_with_modules(config["config"]["layers"]))
+        config = modernised(config)
+        check_serialized(with_modules(config["config"]["layers"]), models=True)
         check_weights(path)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
@@ -92,43 +88,3 @@ def read_old_keras(path: Path) -> Foreign:
             return read_keras(modern)
         except InputError as error:
             raise InputError(str(error).replace(str(modern), str(path))) from None
-
-
-def _without_dropped_keys(value: Any) -> Any:
-    """A copy of a configuration of Keras 2 without the keys that Keras 3 does not take.
-
-    Raises ValueError, with the layer's name, where such a key changes what the layer computes.
-    """
-    if isinstance(value, list):
-        return [_without_dropped_keys(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    new = {key: _without_dropped_keys(item) for key, item in value.items()}
-    kind, config = value.get("class_name"), new.get("config")
-    if not isinstance(kind, str) or not isinstance(config, dict):
-        return new
-    for key in _DROPPED.get(kind, ()):
-        config.pop(key, None)
-    if kind in _GROUPED and (groups := config.pop("groups", 1)) != 1:
-        raise ValueError(f"layer '{config.get('name')}' ({kind}) has groups={groups}; Keras 3 has no such layer")
-    if kind == "BatchNormalization" and isinstance(axis := config.get("axis"), list) and len(axis) == 1:
-        config["axis"] = axis[0]
-    return new
-
-
-def _with_modules(value: Any) -> Any:
-    """A copy of a configuration that names the module of each class, which Keras 2 left out."""
-    import keras
-
-    if isinstance(value, list):
-        return [_with_modules(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    new = {key: _with_modules(item) for key, item in value.items()}
-    kind = value.get("class_name")
-    if isinstance(kind, str) and "module" not in value:
-        own = next((part for part in _PARTS if isinstance(getattr(getattr(keras, part), kind, None), type)), None)
-        new["module"] = f"keras.{own}" if own else "unknown"
-        if own == "layers" and isinstance(value.get("config"), dict):
-            new.setdefault("name", value["config"].get("name"))
-    return new

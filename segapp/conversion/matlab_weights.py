@@ -1,5 +1,7 @@
-"""The `weights.h5` that MATLAB's `exportNetworkToTensorFlow` writes of a `unetLayers` network.
+"""The `weights.h5` that MATLAB's `exportNetworkToTensorFlow` writes of a network of `unetLayers` or `unet`.
 
+The two have the same layers under names that differ for the bridge and the classifier. `unetLayers` joins what comes
+from below with the skip connection, in that order; `unet` joins them the other way round.
 Each layer is an HDF5 group with the attributes Name and NumVars, each of its arrays a dataset with the attributes Name,
 WeightNum and Shape, in Keras' order of axes. Which layers there are is known by their names alone; the `model.py` that
 comes with the file is never run.
@@ -21,7 +23,9 @@ from segapp.nets.config import UNetConfig
 from segapp.nets.weights_file import build_within, check_weights
 from segapp.scenes.hdf5 import HDF5_ERRORS, own_items
 
-_HEAD = {"final_convolutionlayer": "final_conv"}
+_HEAD = {"final_convolutionlayer": "final_conv", "encoderdecoderfinalconvlayer": "final_conv"}
+_OF_UNET = ("latentnetwork", "encoderdecoderfinalconvlayer")
+"""What the names begin with of layers that `unet` (since R2024a) has and `unetLayers` has not."""
 _REMEDY = "in MATLAB `exportONNXNetwork(net, \"net.onnx\", 'OpsetVersion', 13)` keeps all of it"
 
 _Layers = dict[str, dict[str, np.ndarray]]
@@ -65,11 +69,14 @@ def read_matlab_weights(path: Path) -> Foreign:
 def _read_layers(path: Path) -> _Layers:
     """Each layer's arrays by their names, in the shapes that the file states; layers in segapp's spelling."""
     layers: _Layers = {}
+    is_unet = False
     with h5py.File(path, "r", locking=False) as file:
         for key, group in own_items(file):
             if not isinstance(group, h5py.Group):
                 continue
             name = re.sub(r"[^a-z0-9]+", "_", _text(group.attrs.get("Name", key)).lower()).strip("_")
+            is_unet = is_unet or name.startswith(_OF_UNET)
+            name = re.sub(r"^latentnetwork_?", "", name)
             arrays = layers.setdefault(_HEAD.get(name, name), {})
             for array_key, dataset in own_items(group):
                 if isinstance(dataset, h5py.Dataset):
@@ -77,7 +84,14 @@ def _read_layers(path: Path) -> _Layers:
                     shape = dataset.attrs.get("Shape")
                     values = values if shape is None else values.reshape([int(side) for side in np.ravel(shape)])
                     arrays[_text(dataset.attrs.get("Name", array_key)).lower()] = values
-    return layers
+    return {name: _skip_last(name, arrays) for name, arrays in layers.items()} if is_unet else layers
+
+
+def _skip_last(name: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a layer of `unet` with the channels of the skip connection behind those from below."""
+    if not re.fullmatch(r"decoder_stage_\d+_conv_1", name):
+        return arrays
+    return {key: np.roll(v, v.shape[2] // 2, axis=2) if v.ndim == 4 else v for key, v in arrays.items()}
 
 
 def _text(value: Any) -> str:

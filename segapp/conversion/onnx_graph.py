@@ -1,17 +1,13 @@
-"""ONNX graphs made simpler before they are read: in float32, with sizes worked out, and without what is not needed."""
+"""ONNX graphs made simpler before they are read: in float32, with probabilities or logits as their output."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     import onnx
-
-_OF_SHAPES = {"Shape", "Size", "ConstantOfShape"}
 
 
 def compute_in_float32(graph: onnx.GraphProto) -> None:
@@ -46,38 +42,6 @@ def _widened(tensor: onnx.TensorProto) -> onnx.TensorProto:
     return onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
 
 
-def fold_shapes(file: onnx.ModelProto) -> onnx.ModelProto:
-    """`file` with constants in the place of nodes that compute with the image's size, if ONNX Runtime is installed.
-
-    PyTorch writes such nodes around paddings. A file without them is given back as it is.
-    """
-    if not _OF_SHAPES & {node.op_type for node in file.graph.node} or len(file.graph.input) != 1:
-        return file
-    try:
-        import onnxruntime
-    except ImportError:
-        return file
-    import onnx
-
-    single = onnx.ModelProto()
-    single.CopyFrom(file)
-    dimensions = single.graph.input[0].type.tensor_type.shape.dim
-    if dimensions and not dimensions[0].dim_value:
-        dimensions[0].dim_value = 1
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    with tempfile.TemporaryDirectory(prefix="segapp-") as folder:
-        options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
-        try:
-            onnxruntime.InferenceSession(single.SerializeToString(), options, providers=["CPUExecutionProvider"])
-            folded = onnx.load(options.optimized_model_filepath)
-        except Exception:  # ONNX Runtime's exceptions have no base class; the nodes are then refused by name
-            return file
-    leave_out_unneeded(folded.graph)
-    return folded
-
-
 def leave_out_unneeded(graph: onnx.GraphProto) -> None:
     """Take out the nodes on which the output does not depend: ONNX Runtime would run them, whatever they take."""
     needed = {one.name for one in graph.output}
@@ -88,3 +52,21 @@ def leave_out_unneeded(graph: onnx.GraphProto) -> None:
             kept.append(node)
     del graph.node[:]
     graph.node.extend(reversed(kept))
+
+
+def leave_out_argmax(graph: onnx.GraphProto) -> None:
+    """Make the output what an ArgMax, or a LogSoftmax, at the end is taken of: probabilities or logits.
+
+    Logarithms of probabilities are logits of them.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    if len(graph.output) != 1:
+        return
+    name = graph.output[0].name
+    while name in makers and makers[name].op_type in ("ArgMax", "LogSoftmax", "Cast", "Squeeze", "Unsqueeze"):
+        node = makers[name]
+        name = node.input[0]
+        if node.op_type in ("ArgMax", "LogSoftmax"):
+            graph.output[0].name = name
+            graph.output[0].type.tensor_type.elem_type = 1  # float32
+            graph.output[0].type.tensor_type.ClearField("shape")

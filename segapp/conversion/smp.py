@@ -146,9 +146,10 @@ class _Builder:
         bias = self._take("segmentation_head.0.bias", 1)
         if kernel.shape[1] != x.shape[-1] or kernel.shape[2] % 2 == 0 or len(bias) != len(kernel):
             raise self._foreign("segmentation_head.0.weight")
-        from segapp.conversion.head import classifier
+        from segapp.conversion.head import classifier, neighbours
 
-        return classifier(x, kernel.transpose(2, 3, 1, 0), bias, "segmentation_head")
+        x, weights = neighbours(x, kernel.transpose(2, 3, 1, 0), "segmentation_head_neighbours")
+        return classifier(x, weights, bias, "segmentation_head")
 
     def _norm_relu(self, x: KerasTensor, name: str) -> KerasTensor:
         from keras import layers

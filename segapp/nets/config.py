@@ -15,7 +15,11 @@ OPERATION_MODULES = frozenset(
 )
 """Where Keras' operations (`keras.ops`) say that they live."""
 
+OWN_MODULE = "segapp.nets.resampling"
+"""Where segapp's layers for imported networks live."""
+
 _MODULES = OPERATION_MODULES | {
+    OWN_MODULE,
     "keras",
     "keras.constraints",
     "keras.dtype_policies",
@@ -28,6 +32,9 @@ PLAIN_OBJECTS = frozenset({"__ellipsis__", "__keras_tensor__", "__numpy__", "__s
 """What Keras serializes as an object that is no class of its own: tensors, arrays and slices."""
 
 _MODELS = frozenset({"Functional", "Model", "Sequential"})
+MODEL_MODULES = frozenset({"keras", "keras.models", "keras.src.models.functional", "keras.src.models.sequential"})
+"""Where Keras says that functional and sequential models live."""
+
 _UNSAFE = frozenset(
     {
         "__lambda__", "function", "Lambda", "FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper",  # hold code
@@ -121,8 +128,8 @@ def _is_layer(layer: Any) -> bool:
     return isinstance(layer, dict) and all(isinstance(layer.get(key), kind) for key, kind in kinds.items())
 
 
-def check_serialized(data: Any) -> None:
-    """Check that what Keras serialized into `data`, parsed JSON, is safe to build.
+def check_serialized(data: Any, models: bool = False) -> None:
+    """Check that what Keras serialized into `data`, parsed JSON, is safe to build; `models` may stand in models.
 
     Raises ValueError, naming the layer, at anything that may run code or read a file, and at what is not Keras' own.
     """
@@ -135,9 +142,12 @@ def check_serialized(data: Any) -> None:
             raise ValueError(f"{place}: a module name is no text")
         if kind in _UNSAFE:
             raise ValueError(f"{place}: {kind} may hold code or read files; replace it by other layers of Keras")
+        if kind in _MODELS and models and module in MODEL_MODULES and item.get("registered_name") in (None, kind):
+            continue
         if kind in _MODELS:
             raise ValueError(f"{place}: is a model within the network; call that model's layers one by one instead")
-        if kind not in PLAIN_OBJECTS and (module not in _MODULES or item.get("registered_name") not in (None, kind)):
+        registered = {None, kind, *({f"segapp>{kind}"} if module == OWN_MODULE else ())}
+        if kind not in PLAIN_OBJECTS and (module not in _MODULES or item.get("registered_name") not in registered):
             raise ValueError(f"{place}: '{module}.{kind}' is not Keras' own; replace it by layers of Keras")
 
 

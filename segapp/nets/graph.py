@@ -18,15 +18,24 @@ from keras import layers
 
 from segapp.errors import InputError
 from segapp.nets.context import HIDDEN, REACH, ContextFeatures
+from segapp.nets.resampling import Resampling2D
 
 # What treats each pixel by itself, by class name, since Keras does not export the classes of its operations; where one
 # has an axis, it must be the last.
 _PREPARATIONS = {"InputLayer", "Identity", "Cast", "Normalization", "Rescaling", "NanToNum", "Isfinite", "Where"}
 _PREPARATIONS |= {"Log", "Maximum"}
-_WEIGHTED = {"BatchNormalization", "LayerNormalization", "UnitNormalization", "Dense", "ActivityRegularization"}
+_WEIGHTED = {
+    "BatchNormalization",
+    "LayerNormalization",
+    "UnitNormalization",
+    "Dense",
+    "ActivityRegularization",
+    "PReLU",
+}
 _NOISE = {"Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise"}
 _JOINS = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Divide", "TrueDivide"}
-_ARITHMETIC = {"Negative", "Absolute", "Square", "Sqrt", "Power", "Exp", "Log", "Log1p", "Clip"}
+_ARITHMETIC = {"Negative", "Absolute", "Square", "Sqrt", "Power", "Exp", "Log", "Log1p", "Clip", "Erf", "Reciprocal"}
+_ARITHMETIC |= {"Mean", "Max", "Sum", "OnesLike", "ZerosLike"}
 _RECTIFIERS = {"ReLU", "LeakyReLU", "ELU", "Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Gelu"}
 _ACTIVATIONS = {"Activation", "Softmax", "Sigmoid", "HardSigmoid", "Silu", "HardSilu", "Tanh"}
 _PER_PIXEL = _PREPARATIONS.union(_WEIGHTED, _NOISE, _JOINS, _ARITHMETIC, _RECTIFIERS, _ACTIVATIONS)
@@ -273,8 +282,15 @@ def _sample(call: Call, axis: int, scale: Scale) -> tuple[_Sampling | None, Scal
         else:
             padding, made = 0, (extra - kernel) // down + 1
         return _Sampling(kernel, padding // 2, down=down), Scale(scale.stride * down, made)
-    if isinstance(op, layers.ZeroPadding2D):
-        before, after = op.padding[axis]
+    if isinstance(op, Resampling2D):
+        up, down = op.factors[axis]
+        made, rest = divmod(extra * up, down)
+        if rest:
+            raise _unknown(op, "gives a size that is no whole number of pixels")
+        sampling = None if op.coordinates == "align_corners" else _Sampling(*op.sampled(axis), down, up)
+        return sampling, Scale(scale.stride * down / up, made)
+    if isinstance(op, layers.ZeroPadding2D) or call.kind == "Pad":
+        before, after = op.padding[axis] if isinstance(op, layers.ZeroPadding2D) else op.pad_width[axis + 1]
         return _Sampling(before=before), Scale(scale.stride, extra + before + after)
     if isinstance(op, layers.Cropping2D):
         before, after = op.cropping[axis]
@@ -304,9 +320,7 @@ def _works_along_the_last_axis(op: keras.Operation) -> bool:
 
 def _unknown(op: keras.Operation, what: str) -> InputError:
     return InputError(
-        f"layer {op.name!r} ({type(op).__name__}) {what}, so that no scene can be mapped piece by piece; use a network "
-        "of 2-D convolutions, poolings, upsampling, squeeze-and-excitation, group normalization and layers that treat "
-        "each pixel by itself"
+        f"layer {op.name[-60:]!r} ({type(op).__name__}) {what}: no scene can be mapped by pieces; replace it"
     )
 
 

@@ -13,7 +13,15 @@ import keras
 from keras import KerasTensor
 
 from segapp.errors import InputError
-from segapp.nets.config import OPERATION_MODULES, PLAIN_OBJECTS, KerasGraph, serialized_objects
+from segapp.nets import resampling
+from segapp.nets.config import (
+    MODEL_MODULES,
+    OPERATION_MODULES,
+    OWN_MODULE,
+    PLAIN_OBJECTS,
+    KerasGraph,
+    serialized_objects,
+)
 
 KERAS_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, RuntimeError, OSError)
 """What Keras raises for configurations and files that do not fit."""
@@ -26,6 +34,7 @@ _EXPORTED: dict[str, tuple[Any, type]] = {
     "keras.layers": (keras.layers, keras.Layer),
     "keras.random": (keras.random, keras.random.SeedGenerator),
     "keras.regularizers": (keras.regularizers, keras.Regularizer),
+    OWN_MODULE: (resampling, keras.Layer),
     **{name: (sys.modules[name], keras.Operation) for name in OPERATION_MODULES},
 }
 _OWN_NAMES = re.compile(r"image|input_normalization|softmax|nan_to_num(_\d+)?")
@@ -112,6 +121,8 @@ def check_exported(data: Any) -> None:
     """Check that Keras has each class that it serialized into `data`; raises ValueError naming the layer."""
     for layer, item in serialized_objects(data):
         kind = item["class_name"]
+        if item.get("module") in MODEL_MODULES and kind in ("Functional", "Model", "Sequential"):
+            continue
         namespace, base = _EXPORTED.get(item.get("module", ""), (None, object))
         found = getattr(namespace, kind, None)
         if kind not in PLAIN_OBJECTS and not (isinstance(found, type) and issubclass(found, base)):
@@ -124,9 +135,9 @@ def _naming(layer: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except KERAS_ERRORS as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:60]
         raise InputError(
-            f"layer '{layer['name']}' ({layer['class_name']}) cannot be built ({reason}); "
+            f"layer '{layer['name'][-40:]}' ({layer['class_name']}) cannot be built ({reason}); "
             "replace it in the network that it comes from"
         ) from None
 

@@ -131,12 +131,12 @@ def _first(file: onnx.ModelProto, kind: str) -> onnx.NodeProto:
 
 
 def _unknown_operator(file: onnx.ModelProto) -> None:
-    _first(file, "Relu").op_type = "Erf"
+    _first(file, "Relu").op_type = "Sin"
 
 
-def _rounding_up(file: onnx.ModelProto) -> None:
+def _dilated_pooling(file: onnx.ModelProto) -> None:
     node = _first(file, "MaxPool")
-    node.attribute.append(onnx.helper.make_attribute("ceil_mode", 1))
+    node.attribute.append(onnx.helper.make_attribute("dilations", [2, 2]))
 
 
 def _whole_softmax(file: onnx.ModelProto) -> None:
@@ -146,8 +146,8 @@ def _whole_softmax(file: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (_unknown_operator, r"node 'Encoder-Stage-1-ReLU-1' \(Erf\) has no counterpart"),
-        (_rounding_up, r"node 'Encoder-Stage-1-MaxPool' \(MaxPool\) cannot be built \(it rounds up"),
+        (_unknown_operator, r"node 'Encoder-Stage-1-ReLU-1' \(Sin\) has no counterpart"),
+        (_dilated_pooling, r"node 'Encoder-Stage-1-MaxPool' \(MaxPool\) cannot be built \(it is dilated"),
         (_whole_softmax, r"node 'Softmax-Layer' \(Softmax\) .* 'OpsetVersion', 13"),
     ],
 )

@@ -16,6 +16,7 @@ from segapp.errors import InputError
 from segapp.nets.blocks import with_input_and_head
 from segapp.nets.config import UNetConfig
 from segapp.nets.graph import analyse, live_channels
+from segapp.nets.resampling import Resampling2D
 from segapp.nets.unet import unet
 from segapp.transfer.base import read_base
 from segapp.windows import round_up
@@ -118,9 +119,22 @@ def _overlapping_valid(x: KerasTensor) -> KerasTensor:
     return layers.Cropping2D(((1, 0), (0, 1)))(x)
 
 
+def _resampled(factors: list[list[int]], **settings: str) -> Features:
+    """Half the size, resized and back to the size, beside what was not resized."""
+    back = [[down, up] for up, down in factors]
+    return lambda x: Resampling2D(back, "nearest")(_same(Resampling2D(factors, **settings)(x)))
+
+
+def _doubled(**settings: str) -> Features:
+    return lambda x: Resampling2D([[2, 1], [2, 1]], **settings)(layers.AveragePooling2D(2)(x))
+
+
 @pytest.mark.parametrize(
     ("features", "stride"),
     [
+        (_doubled(coordinates="asymmetric"), 2),
+        (_doubled(interpolation="cubic"), 2),
+        (_doubled(interpolation="nearest", coordinates="asymmetric", rounding="ceil"), 2),
         (_convolutions_only, 1),
         (_asymmetric, 1),
         (_valid_stem, 4),
@@ -144,6 +158,26 @@ def test_the_halo_is_as_far_as_the_farthest_pixel_that_moves_an_aligned_tile(fea
         tile = tf.reduce_sum(linear(image)[:, start : start + stride, start : start + stride])
     moved = np.argwhere(tape.gradient(tile, image).numpy()[0, :, :, 0])
     assert max(start - moved.min(), moved.max() - (start + stride - 1)) == graph.halo
+
+
+@pytest.mark.parametrize("factors", [[[3, 2], [3, 2]], [[1, 2], [1, 2]], [[4, 1], [3, 1]]])
+@pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic"])
+def test_the_halo_of_other_factors_is_wide_enough(factors: list[list[int]], interpolation: str) -> None:
+    model = with_input_and_head(_resampled(factors, interpolation=interpolation), 1, 2)
+    model.set_weights([np.random.default_rng(0).normal(size=weight.shape) ** 2 for weight in model.get_weights()])
+    graph = analyse(model)
+    assert graph.halo is not None
+    side, stride, halo = 144, graph.stride, round_up(graph.halo, graph.stride)
+    image = np.random.default_rng(1).normal(size=(1, side, side, 1)).astype(np.float32)
+    whole = keras.ops.convert_to_numpy(model(image))[:, 48 : 48 + stride, 48 : 48 + stride]
+    seen = image[:, 48 - halo : 48 + stride + halo, 48 - halo : 48 + stride + halo]
+    tile = keras.ops.convert_to_numpy(model(seen))[:, halo : halo + stride, halo : halo + stride]
+    np.testing.assert_allclose(tile, whole, atol=1e-5, rtol=0)
+
+
+def test_resizing_by_corners_leaves_no_halo() -> None:
+    graph = analyse(with_input_and_head(_doubled(coordinates="align_corners"), 1, 2))
+    assert (graph.halo, graph.stride) == (None, 2)
 
 
 def test_without_pooling_all_is_the_first_stage() -> None:
