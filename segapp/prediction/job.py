@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from segapp.inference.engine import EngineLostError
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 Advance = Callable[[int, int], None]
 
+_ONE_AT_A_TIME = Lock()
+"""A scene takes all cores, and the model has one state: threads of a worker take turns."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -35,8 +39,9 @@ class Job:
     def run(self, file: Source, target: Path, advance: Advance = lambda done, total: None) -> MapRecord | Exception:
         """Map one scene, or say what is wrong with it: others go on. Raises EngineLostError, which ends them all."""
         try:
-            predictor, spec = _open(self.model, self.run_settings, self.made_with["weights"])
-            return map_scene(predictor, spec, file, target, self.settings, self.made_with, advance)
+            with _ONE_AT_A_TIME:
+                predictor, spec = _open(self.model, self.run_settings, self.made_with["weights"])
+                return map_scene(predictor, spec, file, target, self.settings, self.made_with, advance)
         except EngineLostError:
             raise
         except Exception as error:  # of whatever kind: one odd file does not end a night's work

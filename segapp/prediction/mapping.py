@@ -15,6 +15,7 @@ from segapp.classes import IGNORED_INDEX
 from segapp.data.comparison import unlike
 from segapp.errors import InputError
 from segapp.inference.predictor import Predictor, most_probable
+from segapp.locks import only_maker
 from segapp.maps.layers import Layer, layer_file, values_of
 from segapp.maps.pixel_area import hectares_by_row
 from segapp.maps.polygons import write_polygons
@@ -23,7 +24,7 @@ from segapp.maps.writers import MapWriter, open_writer
 from segapp.model.model_scene import open_for_model
 from segapp.model.model_spec import ModelSpec
 from segapp.prediction.area import Area, area_of
-from segapp.prediction.outputs import files_made, polygons_file, scene_sha256
+from segapp.prediction.outputs import files_made, finished_map, polygons_file, scene_sha256
 from segapp.prediction.settings import MapSettings
 from segapp.scenes.band_files import Source, files_of
 from segapp.scenes.blocks import Block
@@ -50,6 +51,21 @@ def map_scene(
         raise InputError(f"{output}: probabilities go to one file; ask for them as uint8 or as float32, not both")
     if settings.polygons and output.suffix.lower() not in (".tif", ".tiff"):
         raise InputError(f"{output}: polygons are made of GeoTIFF maps; give a --output that ends in .tif")
+    with only_maker(output):
+        if output.exists():  # another run has finished it meanwhile, or a worker that then died
+            return finished_map(file, output, made_with)
+        return _map(predictor, spec, file, output, settings, made_with, advance)
+
+
+def _map(
+    predictor: Predictor,
+    spec: ModelSpec,
+    file: Source,
+    output: Path,
+    settings: MapSettings,
+    made_with: Mapping[str, Any],
+    advance: Callable[[int, int], None],
+) -> MapRecord:
     content, states = scene_sha256(file), _states(file)
     opened = open_for_model(file, spec, settings.rules)
     area = area_of(opened, settings.window, settings.aoi)

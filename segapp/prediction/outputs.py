@@ -66,7 +66,9 @@ def finished_maps(
             map_of[file] = target
         record = read_unfinished_record(target)
         if target.exists():
-            done[scene] = _finished(scene, target, record, made_with, resume)
+            if not resume:
+                raise InputError(f"{target}: exists already; remove it, give another --output, or go on with --resume")
+            done[scene] = finished_map(scene, target, made_with)
             continue
         left = set(record.files) | {record_file(target).name} if record else set()
         for file in files_made(target, settings):
@@ -75,12 +77,9 @@ def finished_maps(
     return done
 
 
-def _finished(
-    scene: Source, target: Path, record: MapRecord | None, made_with: Mapping[str, Any], resume: bool
-) -> MapRecord:
-    """The record of a map that an earlier run finished; raises InputError where it is not what this run would make."""
-    if not resume:
-        raise InputError(f"{target}: exists already; remove it, give another --output, or go on with --resume")
+def finished_map(scene: Source, target: Path, made_with: Mapping[str, Any]) -> MapRecord:
+    """The record of a map that another run finished; raises InputError where it is not what this run would make."""
+    record = read_unfinished_record(target)
     if record is None:
         raise InputError(f"{target}: is no map that segapp finished; remove it, or give another --output")
     # Which server did the work does not change the map.

@@ -149,7 +149,7 @@ def map_scenes(
         if dask:
             from segapp.prediction.dask_cluster import map_on_cluster
 
-            results = map_on_cluster(dask, job, todo)
+            results = map_on_cluster(dask, job, todo, lambda line: console.print(line, markup=False, soft_wrap=True))
         else:
             results = ((file, job.run(file, target, advance)) for file, target in todo)
         failures: list[Failure] = []

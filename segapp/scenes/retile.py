@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
 from segapp.errors import InputError
+from segapp.locks import locked
 from segapp.scenes.geotiff import CACHE_BYTES, RasterioRaster, close_idle, open_quietly
 from segapp.scenes.raster_metadata import colors_of
 from segapp.windows import grid, round_up, whole
@@ -68,11 +68,11 @@ def quick_to_read(file: Path, tile: int, folder: Path) -> Iterator[Path]:
     prefix = f".{file.name}.tiles-"
     with _naming(folder, file):
         for left in folder.glob(f"{glob.escape(prefix)}*"):
-            with _claimed(left) as ours:
+            with locked(left) as ours:
                 if ours:  # whose process was killed
                     shutil.rmtree(left, ignore_errors=True)
         temporary = tempfile.TemporaryDirectory(prefix=prefix, dir=folder)
-    with temporary, _claimed(Path(temporary.name)):
+    with temporary, locked(Path(temporary.name)):
         copy = Path(temporary.name) / file.name
         try:
             with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_TIFF_INTERNAL_MASK=True), _naming(folder, file):
@@ -80,30 +80,6 @@ def quick_to_read(file: Path, tile: int, folder: Path) -> Iterator[Path]:
             yield copy
         finally:
             close_idle(copy)
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[bool]:
-    """Whether the folder was nobody's; until the end it is this process's. The lock goes with the process."""
-    try:
-        import fcntl
-    except ImportError:  # Windows, where what is left of killed processes stays
-        yield False
-        return
-    try:
-        opened = os.open(folder, os.O_RDONLY)
-    except OSError:
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(opened)
 
 
 def _copy(source: RasterioRaster, copy: Path) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from segapp.errors import InputError
+from segapp.locks import locked
 
 _LARGEST = 2**63 - 1
 _HIDDEN = ".export-"
@@ -51,7 +51,7 @@ def new_version(output: Path, next: bool) -> Iterator[tuple[Path, Path]]:
     existed = versions.exists()
     try:
         versions.mkdir(parents=True, exist_ok=True)
-        with _alone_in(versions):
+        with locked(versions, wait=True):  # as long as other exports work there
             check_version(output, next)
             for left in versions.glob(f"{_HIDDEN}*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -97,19 +97,3 @@ def _number(path: Path) -> int | None:
 
 def _largest(versions: Path) -> int:
     return max((_number(path) or 0 for path in versions.iterdir()), default=0)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait for other exports into `folder`; the system lets go of the lock of one that was killed."""
-    if sys.platform == "win32":  # has no such lock
-        yield
-        return
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

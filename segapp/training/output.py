@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from segapp.errors import InputError, without_secrets
 from segapp.evaluation.evaluate import score_scenes
 from segapp.inference.loading import open_predictor
 from segapp.inference.settings import RunSettings
+from segapp.locks import only_maker
 from segapp.model.bundle import load, write_description
 from segapp.nets.precision import ComputePrecision
 from segapp.scenes.scene import Scene
@@ -25,11 +27,12 @@ from segapp.training.recipe import Recipe
 from segapp.training.versions import versions
 
 
-def claim(output: Path, resume: bool) -> Path:
-    """The folder to work in until `output` is whole.
+@contextmanager
+def claimed(output: Path, resume: bool) -> Iterator[Path]:
+    """The folder to work in until `output` is whole; inside, no other run may claim it.
 
-    Raises InputError when `output` exists or cannot be made, or when an interrupted run lies there and is not to be
-    resumed.
+    Raises InputError when `output` exists or cannot be made, when another run makes it, or when an interrupted run lies
+    there and is not to be resumed.
     """
     if output.exists():
         raise InputError(f"{output}: exists already; remove it or give another --output")
@@ -37,9 +40,25 @@ def claim(output: Path, resume: bool) -> Path:
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         raise InputError(f"{output}: cannot be made in {nearest}; give an --output in a folder you may write to")
     partial = output.with_name(output.name + ".partial")
-    if partial.exists() and not resume:
-        raise InputError(f"{partial}: holds an interrupted run; go on with --resume, or remove it")
-    return partial
+    with _folder_made(output.parent), only_maker(output):
+        if output.exists():
+            raise InputError(f"{output}: was made by another run meanwhile; remove it or give another --output")
+        if partial.exists() and not resume:
+            raise InputError(f"{partial}: holds an interrupted run; go on with --resume, or remove it")
+        yield partial
+
+
+@contextmanager
+def _folder_made(folder: Path) -> Iterator[None]:
+    """`folder`, which is gone in the end if it is new and nothing came into it."""
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if new:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def check_same_settings(checkpoint: Path, settings: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from segapp.patches.pipeline import PatchStream, Stream
 from segapp.training.cluster import Cluster
 from segapp.training.devices import make_strategy, show_devices
 from segapp.training.fit import CHECKPOINT_FILE
-from segapp.training.output import claim
+from segapp.training.output import claimed
 from segapp.training.versions import versions
 
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
@@ -68,12 +68,17 @@ class Workers:
 
     @contextmanager
     def folder(self, output: Path, resume: bool) -> Iterator[Path]:
-        """The folder to work in: what the chief can `claim`, and elsewhere one that vanishes and holds the chief's
-        checkpoint. Raises InputError where the chief cannot claim it."""
+        """The folder to work in: what the chief has `claimed`, and elsewhere one that vanishes and holds the
+        chief's checkpoint. Raises InputError where the chief cannot claim it."""
         if self.cluster.size == 1:
-            yield claim(output, resume)
+            with claimed(output, resume) as partial:
+                yield partial
             return
-        partial = Path(os.fsdecode(self._from_chief(lambda: os.fsencode(claim(output, resume)))))
+        with ExitStack() as stack:
+            yield from self._shared_folder(lambda: stack.enter_context(claimed(output, resume)))
+
+    def _shared_folder(self, claim: Callable[[], Path]) -> Iterator[Path]:
+        partial = Path(os.fsdecode(self._from_chief(lambda: os.fsencode(claim()))))
         file = partial / CHECKPOINT_FILE
         checkpoint = self._from_chief(lambda: file.read_bytes() if file.exists() else b"")
         if self.cluster.chief:

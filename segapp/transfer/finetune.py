@@ -27,7 +27,7 @@ from segapp.training.devices import batch_over, make_repeatable, make_strategy
 from segapp.training.display import Display
 from segapp.training.fit import CHECKPOINT_FILE
 from segapp.training.mirror import makes_remote
-from segapp.training.output import claim, deliver, provenance_of
+from segapp.training.output import claimed, deliver, provenance_of
 from segapp.training.tracker import track_text
 from segapp.transfer.base import read_base
 from segapp.transfer.candidates import RESULT_FILE, Session, read_json
@@ -105,59 +105,59 @@ def finetune(
     output = Path(output)
     if (workers := read_cluster().size) > 1:
         raise InputError(f"{VARIABLE}: names {workers} workers, but a transfer runs on one machine; unset it")
-    partial = claim(output, resume)
-    dataset = data if isinstance(data, Dataset) else read_dataset(Path(data))
-    chosen = strategy_with(strategy, {"steps": steps, "patch_size": patch_size, "head": head_init})
-    devices_strategy = make_strategy(devices)
-    make_repeatable(seed)
-    compute_precision = choose_precision(precision)
-    display = Display(quiet)
-    if split := batch_over(devices_strategy, chosen.batch):
-        display.say(split)
-    for line in hardware_lines(compute_precision):
-        display.say(line)
-    display.say(f"{dataset.name}: reading {base} and scenes")
-    read = fingerprint(dataset, unlabelled)
-    transfer = plan_transfer(
-        _base(base, head_layer),
-        dataset,
-        chosen,
-        class_map=class_map,
-        unlabelled=unlabelled,
-        new_bands=new_bands,
-        seed=seed,
-    )
-    for leak in (*leaks(dataset), *dataset.remarks()):
-        display.say(f"warning: {leak}")
-    _begin(partial, transfer, {"precision": compute_precision, "data": read.sha256}, display)
-    display.keep_in(partial)
-    session = Session(display, devices_strategy, compute_precision, seed, callbacks)
-    winner, record = select(transfer, partial, session)
-    replicas = devices_strategy.num_replicas_in_sync
-    provenance = provenance_of(
-        command, dataset, read, len(transfer.scenes.train), chosen, seed, compute_precision, devices, replicas
-    ) | {
-        "base": transfer.plan.base,
-        "base sha256": transfer.settings["base"],
-        "class map": {new: list(sources) for new, sources in (class_map or {}).items()},
-        "unlabelled": [str(file) for file in unlabelled],
-        "new bands": new_bands,
-        "head layer": head_layer,
-        "winner": winner,
-        "phases": record,
-        "plan": transfer.plan.model_dump(mode="json"),
-    }
-    best = load(partial / winner)
-    write_model(partial, best, transfer.spec.model_copy(update={"context": best.spec.context}))
-    model = deliver(partial, output, dataset, transfer.scenes.val, provenance, compute_precision, display)
-    remove_folds(output)
-    for phase in output.iterdir():
-        if phase.is_dir():
-            for name in (CHECKPOINT_FILE, RESULT_FILE, "model.json", "model.weights.h5", "README.md"):
-                (phase / name).unlink(missing_ok=True)
-            if not any(phase.iterdir()):
-                phase.rmdir()
-    return model
+    with claimed(output, resume) as partial:
+        dataset = data if isinstance(data, Dataset) else read_dataset(Path(data))
+        chosen = strategy_with(strategy, {"steps": steps, "patch_size": patch_size, "head": head_init})
+        devices_strategy = make_strategy(devices)
+        make_repeatable(seed)
+        compute_precision = choose_precision(precision)
+        display = Display(quiet)
+        if split := batch_over(devices_strategy, chosen.batch):
+            display.say(split)
+        for line in hardware_lines(compute_precision):
+            display.say(line)
+        display.say(f"{dataset.name}: reading {base} and scenes")
+        read = fingerprint(dataset, unlabelled)
+        transfer = plan_transfer(
+            _base(base, head_layer),
+            dataset,
+            chosen,
+            class_map=class_map,
+            unlabelled=unlabelled,
+            new_bands=new_bands,
+            seed=seed,
+        )
+        for leak in (*leaks(dataset), *dataset.remarks()):
+            display.say(f"warning: {leak}")
+        _begin(partial, transfer, {"precision": compute_precision, "data": read.sha256}, display)
+        display.keep_in(partial)
+        session = Session(display, devices_strategy, compute_precision, seed, callbacks)
+        winner, record = select(transfer, partial, session)
+        replicas = devices_strategy.num_replicas_in_sync
+        provenance = provenance_of(
+            command, dataset, read, len(transfer.scenes.train), chosen, seed, compute_precision, devices, replicas
+        ) | {
+            "base": transfer.plan.base,
+            "base sha256": transfer.settings["base"],
+            "class map": {new: list(sources) for new, sources in (class_map or {}).items()},
+            "unlabelled": [str(file) for file in unlabelled],
+            "new bands": new_bands,
+            "head layer": head_layer,
+            "winner": winner,
+            "phases": record,
+            "plan": transfer.plan.model_dump(mode="json"),
+        }
+        best = load(partial / winner)
+        write_model(partial, best, transfer.spec.model_copy(update={"context": best.spec.context}))
+        model = deliver(partial, output, dataset, transfer.scenes.val, provenance, compute_precision, display)
+        remove_folds(output)
+        for phase in output.iterdir():
+            if phase.is_dir():
+                for name in (CHECKPOINT_FILE, RESULT_FILE, "model.json", "model.weights.h5", "README.md"):
+                    (phase / name).unlink(missing_ok=True)
+                if not any(phase.iterdir()):
+                    phase.rmdir()
+        return model
 
 
 def _base(base: str | Path, head_layer: str | None) -> Base:
