@@ -38,6 +38,7 @@ class _Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         # At 2 TensorFlow reports lost workers at length, before the one line that is for the user.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if "TF_CONFIG" in os.environ else "2")
+        _open_closed_streams()
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")  # a class name that a pipe's encoding does not have
         try:
@@ -67,6 +68,17 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt as interruption:
             raise _InterruptedError from interruption
+
+
+def _open_closed_streams() -> None:
+    """Standard streams that the caller has closed lead nowhere, and not into the next file that is opened."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 def _leave(interruption: KeyboardInterrupt) -> NoReturn:

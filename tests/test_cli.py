@@ -269,3 +269,9 @@ def test_an_interrupted_training_leaves_130_and_says_how_to_go_on(
     signal.signal(signal.SIGINT, heard)
     assert code == 130 and "m.partial holds no step yet; start again with --resume" in err and err.count("\n") == 1
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_no_exit_code(closed: str, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m segapp inspect {tmp_path / 'missing.tif'} {closed}"
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 2

@@ -28,6 +28,7 @@ from segapp.prediction.outputs import files_made, finished_map, polygons_file, s
 from segapp.prediction.settings import MapSettings
 from segapp.scenes.band_files import Source, files_of
 from segapp.scenes.blocks import Block
+from segapp.scenes.geotiff import close_idle
 from segapp.scenes.retile import quick_to_read
 from segapp.scenes.scene import Scene
 from segapp.windows import Window
@@ -54,7 +55,11 @@ def map_scene(
     with only_maker(output):
         if output.exists():  # another run has finished it meanwhile, or a worker that then died
             return finished_map(file, output, made_with)
-        return _map(predictor, spec, file, output, settings, made_with, advance)
+        try:
+            return _map(predictor, spec, file, output, settings, made_with, advance)
+        finally:
+            for part in files_of(file):
+                close_idle(part)  # of hundreds of scenes, none stays open
 
 
 def _map(

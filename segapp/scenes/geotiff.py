@@ -205,8 +205,18 @@ class Handles:
             _close(dataset)
 
 
+def _most_open() -> int:
+    """How many datasets may stay open: a part of the files that the process may open, which batch systems make few."""
+    try:
+        from resource import RLIMIT_NOFILE, getrlimit
+    except ImportError:  # Windows
+        return 192
+    most = getrlimit(RLIMIT_NOFILE)[0]
+    return 192 if most < 0 else min(192, most // 4)
+
+
 # One limit has to hold for all rasters of the process, because the number of open files does (256 on macOS).
-HANDLES = Handles(192)
+HANDLES = Handles(_most_open())
 _FILTERING = threading.Lock()
 
 
