@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +15,12 @@ from pathlib import Path
 import pytest
 
 from segapp.errors import InputError
+from segapp.inference.engine import EngineLostError
+from segapp.inference.settings import RunSettings
+from segapp.prediction.dask_cluster import map_on_cluster
+from segapp.prediction.job import Job
 from segapp.prediction.predict import map_scenes
+from segapp.prediction.settings import MapSettings
 from tests.prediction.test_predict import _contents
 
 distributed = pytest.importorskip("distributed", reason="the extra segapp[dask] is not installed")
@@ -67,3 +75,28 @@ def test_two_workers_give_the_maps_of_one_process_and_so_does_one_when_the_other
 def test_an_address_where_nobody_answers_is_refused(model_folder: Path, scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers there"):
         map_scenes(model_folder, scenes, tmp_path / "maps", dask="tcp://127.0.0.1:9", quiet=True)
+
+
+def test_a_scheduler_that_is_lost_ends_all_scenes_in_one_line(model_folder: Path, scenes: Path, tmp_path: Path) -> None:
+    address = tmp_path / "scheduler.json"
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    command += ["--no-dashboard", "--scheduler-file", str(address)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as scheduler:
+        try:
+            while not address.exists() or not address.read_text():
+                assert scheduler.poll() is None
+                time.sleep(0.05)
+            where = json.loads(address.read_text())["address"]
+            job = Job(model_folder, MapSettings(), RunSettings(), {})
+            todo = [(scene, tmp_path / scene.name) for scene in sorted(scenes.iterdir())]
+            said: list[str] = []
+
+            def kill(line: str) -> None:
+                said.append(line)
+                scheduler.kill()
+
+            with pytest.raises(EngineLostError, match="the Dask scheduler is lost; start it, and go on with --resume"):
+                list(map_on_cluster(where, job, todo, kill))
+        finally:
+            scheduler.kill()
+    assert said == [f"{where}: the scheduler has no worker yet; start one with: dask worker {where}"]
