@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tempfile
 import warnings
@@ -63,6 +64,8 @@ def load_keras_file(path: Path) -> keras.Model:
                 model = keras.models.load_model(checked, compile=False, safe_mode=True)
         inputs, outputs = model.inputs, model.outputs
     except (*KERAS_ERRORS, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise  # of the copy that Keras reads
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:80]
         raise InputError(f"{path}: cannot be read by Keras {keras.__version__} ({reason}); save it again") from None
     if len(inputs) != 1 or len(outputs) != 1:
